@@ -1,0 +1,3 @@
+.PHONY: test
+test: ## everything that can be tested
+	cargo test --workspace

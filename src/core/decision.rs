@@ -1,0 +1,93 @@
+//! What the core answers: replicas, resources and why.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::observation::Resources;
+use super::units::{Bytes, Cores};
+
+/// What the user allows, from the annotations of the Deployment and its PodDisruptionBudget.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bounds {
+    /// Least replicas.
+    pub min_replicas: Option<u32>,
+    /// Most replicas.
+    pub max_replicas: Option<u32>,
+    /// Least CPU request of a container.
+    pub min_cpu: Option<Cores>,
+    /// Most CPU request of a container.
+    pub max_cpu: Option<Cores>,
+    /// Least memory request of a container.
+    pub min_memory: Option<Bytes>,
+    /// Most memory request of a container.
+    pub max_memory: Option<Bytes>,
+    /// Whether a PodDisruptionBudget covers the pods, so that one replica could not be drained.
+    pub disruption_budget: bool,
+}
+
+/// The decision about one Deployment at one instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// When it was made, in seconds since the Unix epoch.
+    pub at_seconds: f64,
+    /// How much the model knows.
+    pub state: ModelState,
+    /// Replicas to run; `None` while unknown.
+    pub replicas: Option<u32>,
+    /// Requests and limits by container name, the sidecar among them once it is known.
+    pub containers: BTreeMap<String, Resources>,
+    /// Utilisation of the CPU request (0 to 1) up to which the objective is predicted to hold.
+    pub target_utilisation: Option<f64>,
+    /// Why.
+    pub explanation: Explanation,
+}
+
+/// How much the model knows of a Deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ModelState {
+    /// Nothing measured yet.
+    Cold,
+    /// Measured, not enough to shrink anything.
+    Learning,
+    /// The bound has been checked against what was seen.
+    Confident,
+    /// The application changed; the model is relearning and does not shrink.
+    Drift,
+    /// Metrics stopped arriving; nothing is scaled in blind.
+    MetricsMissing,
+    /// More capacity has not helped; no more is spent.
+    Unattainable,
+}
+
+/// The term that decided a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Bound {
+    /// The latency objective.
+    Latency,
+    /// Room for bursts inside a CFS period.
+    Knee,
+    /// Memory.
+    Memory,
+    /// A minimum or maximum of the user's.
+    Limit,
+    /// The forecast of load.
+    Forecast,
+    /// How far beyond what was seen the model may go.
+    TrustRegion,
+    /// The state of the model (cold, drifting, blind, unattainable): the present value is kept.
+    State,
+}
+
+/// A decision explained: every number with its inputs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The term that bound the choice.
+    pub bound: Bound,
+    /// One sentence in plain words, with the numbers.
+    pub summary: String,
+    /// Inputs by name, in the unit that the name ends with.
+    pub inputs: BTreeMap<String, f64>,
+    /// What the next smaller choice would have done, in plain words; empty where there was none.
+    pub next_smaller: String,
+}

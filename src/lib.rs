@@ -1,0 +1,3 @@
+//! Valence: declares how fast a service must be and makes it so at the least cost.
+
+pub mod core;

@@ -1,0 +1,2 @@
+//! The valence binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The playground: a Kubernetes control plane and kubelet in one process.

@@ -1,0 +1,4 @@
+//! The admission webhook of Valence.
+
+pub mod plans;
+pub use plans::{ContainerResources, LatencyObjective, Plan, Plans, names};
