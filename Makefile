@@ -1,3 +1,94 @@
+# `make help` lists the targets. Everything that they need beyond cargo and python3 is put into .tools by scripts/tools.sh.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+IMAGE ?= ghcr.io/valencenet/valence:0.1.0
+PLATFORMS ?= linux/amd64,linux/arm64
+VALENCE = target/debug/valence
+KUSTOMIZE = kubectl kustomize
+
+##@ Try it
+
+.PHONY: demo
+demo: tools ## the main job on an embedded control plane; DEMO_SECONDS=180 ends it by itself
+	cargo build --release --locked -p valence -p valence-playground
+	target/release/playground demo
+
 .PHONY: test
-test: ## everything that can be tested
-	cargo test --workspace
+test: tools-test ## everything that can be tested
+	cargo test --workspace --locked
+
+##@ Measure
+
+.PHONY: bench
+bench: ## speed of admission, of the exposition parser and of a decision cycle
+	cargo bench --locked
+
+.PHONY: bench-control
+bench-control: ## the controllers against each other on recorded and made load
+	cargo bench --locked --bench control
+
+##@ Install
+
+.PHONY: valence
+valence: tools crds ## valence.yaml: the operator, Prometheus and Grafana with the dashboards
+	scripts/generate.sh valence
+
+.PHONY: tooling
+tooling: tools ## tooling.yaml: kube-state-metrics and metrics-server
+	scripts/generate.sh tooling
+
+.PHONY: tooling-no-ms
+tooling-no-ms: tools ## tooling.yaml without metrics-server, for clusters that have one
+	scripts/generate.sh tooling-no-ms
+
+.PHONY: example-workloads
+example-workloads: tools ## example-workloads.yaml: a control, the same with an SLO, gRPC, and load
+	scripts/generate.sh example-workloads
+
+.PHONY: crds
+crds: ## deploy/crds, from the Rust types
+	cargo build --locked -p valence
+	scripts/generate.sh crds
+
+.PHONY: generated
+generated: valence tooling example-workloads ## every generated file
+
+.PHONY: check-generated
+check-generated: tools ## fails where a generated file is not what its source makes
+	cargo build --locked -p valence
+	scripts/generate.sh check
+
+##@ Work on it
+
+.PHONY: fmt
+fmt: ## format
+	cargo fmt --all
+
+.PHONY: lint
+lint: ## what CI asks before the tests
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: tools
+tools: ## envoy, kubectl and helm into .tools/bin
+	@scripts/tools.sh envoy kubectl helm
+
+.PHONY: tools-test
+tools-test: ## and what only tests use
+	@scripts/tools.sh envoy kubectl helm prometheus promtool
+
+.PHONY: release
+release: ## the static binary that the image carries
+	cargo build --release --locked -p valence
+
+.PHONY: image
+image: ## the container image, for amd64 and arm64 where docker buildx can
+	docker buildx build --platform $(PLATFORMS) --tag $(IMAGE) .
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
