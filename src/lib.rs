@@ -1,3 +1,5 @@
 //! Valence: declares how fast a service must be and makes it so at the least cost.
 
+pub mod api;
+pub mod cli;
 pub mod core;

@@ -1,2 +1,10 @@
 //! The valence binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use valence::cli::Valence;
+
+fn main() -> ExitCode {
+    Valence::parse().execute()
+}

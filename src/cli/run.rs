@@ -1,0 +1,96 @@
+//! `valence run`: the operator.
+
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::api::GoDuration;
+
+/// Arguments of `valence run`; each has an environment variable of the same name.
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    /// Namespace that the operator runs in, where its Secret and Lease are.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "valence-system")]
+    pub namespace: String,
+
+    /// Address to listen on. The manifests set it from the pod's own address.
+    #[arg(long, env = "VALENCE_LISTEN_ADDRESS", default_value = "0.0.0.0")]
+    pub listen_address: IpAddr,
+
+    /// Port of the admission webhook.
+    #[arg(long, env = "VALENCE_WEBHOOK_PORT", default_value_t = 8443)]
+    pub webhook_port: u16,
+
+    /// Port of /metrics, /healthz and /readyz.
+    #[arg(long, env = "VALENCE_METRICS_PORT", default_value_t = 8080)]
+    pub metrics_port: u16,
+
+    /// Port of the read-only page; 0 turns it off.
+    #[arg(long, env = "VALENCE_PAGE_PORT", default_value_t = 8088)]
+    pub page_port: u16,
+
+    /// How often the sidecars are scraped.
+    #[arg(long, env = "VALENCE_SCRAPE_INTERVAL", default_value = "15s", value_parser = interval)]
+    pub scrape_interval: Duration,
+
+    /// How often decisions are made.
+    #[arg(long, env = "VALENCE_DECISION_INTERVAL", default_value = "15s", value_parser = interval)]
+    pub decision_interval: Duration,
+
+    /// Where to send gauges by StatsD, as host:port.
+    #[arg(long, env = "STATSD_URL")]
+    pub statsd: Option<String>,
+
+    /// How log lines are written; RUST_LOG says which.
+    #[arg(long, env = "VALENCE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+/// An interval from 100 ms to 10 minutes in Go's notation.
+fn interval(text: &str) -> Result<Duration, String> {
+    let seconds = text
+        .parse::<GoDuration>()
+        .and_then(|duration| duration.seconds())
+        .map_err(|error| error.to_string())?;
+    if (0.1..=600.0).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("must be from 100ms to 10m".to_owned())
+    }
+}
+
+impl Arguments {
+    /// Runs the operator until it is told to stop.
+    ///
+    /// # Errors
+    /// What makes a start impossible: no way to reach the API server, a port that is taken.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        self.log();
+        anyhow::bail!("the operator is not wired yet")
+    }
+
+    fn log(&self) {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_target(false);
+        // A second subscriber can only be met in a test; the first one stays.
+        let _ = match self.log_format {
+            LogFormat::Text => subscriber.try_init(),
+            LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+        };
+    }
+}
