@@ -24,6 +24,8 @@ pub struct Bounds {
     pub max_memory: Option<Bytes>,
     /// Whether a PodDisruptionBudget covers the pods, so that one replica could not be drained.
     pub disruption_budget: bool,
+    /// Whether decisions are applied to the Deployment; otherwise they are recommendations that pods do not follow.
+    pub live: bool,
 }
 
 /// The decision about one Deployment at one instant.
@@ -33,6 +35,8 @@ pub struct Decision {
     pub at_seconds: f64,
     /// How much the model knows.
     pub state: ModelState,
+    /// What else the reader should know.
+    pub flags: Vec<Flag>,
     /// Replicas to run; `None` while unknown.
     pub replicas: Option<u32>,
     /// Requests and limits by container name, the sidecar among them once it is known.
@@ -58,6 +62,15 @@ pub enum ModelState {
     MetricsMissing,
     /// More capacity has not helped; no more is spent.
     Unattainable,
+}
+
+/// A remark about a decision, independent of the state of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Flag {
+    /// The declared throughput is far from any load that was seen.
+    Extrapolated,
+    /// The live load is above the declared throughput.
+    ThroughputExceeded,
 }
 
 /// The term that decided a number.

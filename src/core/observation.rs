@@ -14,6 +14,8 @@ pub struct Observation {
     pub window_seconds: f64,
     /// Response times of the requests that ended in the window, summed over the pods that were scraped.
     pub latency: Histogram,
+    /// Requests that began in the window, over the same pods; `None` where it is not known. Under overload more begin than end.
+    pub arrivals: Option<u64>,
     /// Requests that ended in the window with a server error.
     pub failures: u64,
     /// Every pod of the Deployment that exists, scraped or not.
