@@ -131,7 +131,6 @@ impl Material {
         }
         Ok(material)
     }
-    }
 
     /// The data to write into the Secret.
     pub(crate) fn contents(&self) -> Contents {
