@@ -1,5 +1,7 @@
 //! Valence: declares how fast a service must be and makes it so at the least cost.
 
 pub mod api;
+pub mod cache;
 pub mod cli;
 pub mod core;
+pub mod report;

@@ -8,6 +8,7 @@ pub mod conditions;
 pub mod definitions;
 pub mod duration;
 pub mod objective;
+pub mod quantity;
 pub mod recommendation;
 pub mod selector;
 

@@ -1,5 +1,8 @@
 //! `ServiceLevelObjective`: how fast the Deployments that it selects must answer.
 
+// The derive repeats its attributes for every column.
+#![allow(clippy::duplicated_attributes)]
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,8 @@
 //! `Recommendation`: what Valence decided about one Deployment, and what it knows.
 
+// The derive repeats its attributes for every column.
+#![allow(clippy::duplicated_attributes)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

@@ -1,0 +1,115 @@
+//! Keeps an index equal to what the API server has.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use kube::api::Api;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tracing::{debug, info, warn};
+
+use super::index::Index;
+
+/// How one kind is followed.
+pub struct Follow<K, V> {
+    /// The objects to watch.
+    pub api: Api<K>,
+    /// Which of them.
+    pub config: watcher::Config,
+    /// Where they are kept.
+    pub index: Arc<Index<V>>,
+    /// What is kept of an object, given what was kept before.
+    pub keep: fn(K, Option<&V>) -> V,
+    /// Whether the kind may be absent from the cluster; nothing waits for it then.
+    pub optional: bool,
+    /// Name of the kind in logs.
+    pub kind: &'static str,
+}
+
+impl<K, V> Follow<K, V> {
+    /// The cluster may lack the kind.
+    pub fn maybe(self) -> Self {
+        Self { optional: true, ..self }
+    }
+}
+
+impl<K, V> Follow<K, V>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    V: Send + Sync + 'static,
+{
+    /// Follows the kind until it is dropped. Errors of the API server, its absence and 410 Gone are waited out with a
+    /// growing delay; what is known stays in force meanwhile.
+    pub async fn run(self) {
+        let mut listed = Vec::new();
+        let mut failing = false;
+        let mut events = Box::pin(watcher(self.api.clone(), self.config.clone()).default_backoff());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    if failing {
+                        info!(kind = self.kind, "watching again");
+                        failing = false;
+                    }
+                    self.apply(event, &mut listed);
+                }
+                Err(error) => self.failed(&error, &mut failing),
+            }
+        }
+    }
+
+    fn apply(&self, event: Event<K>, listed: &mut Vec<(String, String, V)>) {
+        match event {
+            Event::Init => listed.clear(),
+            Event::InitApply(object) => {
+                let (namespace, name) = key(&object);
+                let value = self.kept(object, &namespace, &name);
+                listed.push((namespace, name, value));
+            }
+            Event::InitDone => {
+                debug!(kind = self.kind, objects = listed.len(), "listed");
+                self.index.replace(std::mem::take(listed));
+            }
+            Event::Apply(object) => {
+                let (namespace, name) = key(&object);
+                let value = self.kept(object, &namespace, &name);
+                self.index.put(&namespace, &name, value);
+            }
+            Event::Delete(object) => {
+                let (namespace, name) = key(&object);
+                self.index.remove(&namespace, &name);
+            }
+        }
+    }
+
+    fn kept(&self, object: K, namespace: &str, name: &str) -> V {
+        (self.keep)(object, self.index.get(namespace, name).as_deref())
+    }
+
+    fn failed(&self, error: &watcher::Error, failing: &mut bool) {
+        if self.optional && is_absent(error) {
+            self.index.set_filled();
+            debug!(kind = self.kind, "not served by this cluster");
+        } else if *failing {
+            debug!(kind = self.kind, %error, "watch still fails");
+        } else {
+            warn!(kind = self.kind, %error, "watch failed; what is known stays in force");
+            *failing = true;
+        }
+    }
+}
+
+/// Whether the cluster does not serve the kind, or does not let us see it.
+fn is_absent(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) => matches!(status.code, 403 | 404),
+        _ => false,
+    }
+}
+
+fn key<K: Resource>(object: &K) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}

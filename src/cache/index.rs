@@ -1,0 +1,247 @@
+//! Objects by namespace and name, read without a lock.
+//!
+//! Admission reads these on every request while a watch writes them, so that a reader never waits for a writer: each
+//! namespace is a few small immutable maps, and a change replaces one of them.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+
+/// Maps that a namespace is split into: a change copies one of them.
+const PARTS: usize = 16;
+
+type Part<V> = HashMap<Arc<str>, Arc<V>>;
+
+/// Values by namespace and name. One task writes, any number read.
+#[derive(Debug)]
+pub struct Index<V> {
+    namespaces: ArcSwap<HashMap<Arc<str>, Arc<Namespace<V>>>>,
+    filled: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Namespace<V> {
+    parts: [ArcSwap<Part<V>>; PARTS],
+}
+
+impl<V> Default for Namespace<V> {
+    fn default() -> Self {
+        let empty = Arc::new(Part::new());
+        Self {
+            parts: std::array::from_fn(|_| ArcSwap::new(Arc::clone(&empty))),
+        }
+    }
+}
+
+impl<V> Namespace<V> {
+    fn part(&self, name: &str) -> &ArcSwap<Part<V>> {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        &self.parts[hasher.finish() as usize % PARTS]
+    }
+
+    fn get(&self, name: &str) -> Option<Arc<V>> {
+        self.part(name).load().get(name).cloned()
+    }
+
+    fn put(&self, name: &str, value: Arc<V>) {
+        let part = self.part(name);
+        let mut copy = Part::clone(&part.load());
+        copy.insert(name.into(), value);
+        part.store(Arc::new(copy));
+    }
+
+    fn remove(&self, name: &str) {
+        let part = self.part(name);
+        let mut copy = Part::clone(&part.load());
+        copy.remove(name);
+        part.store(Arc::new(copy));
+    }
+
+    fn values(&self, into: &mut Vec<Arc<V>>) {
+        for part in &self.parts {
+            into.extend(part.load().values().cloned());
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.parts.iter().all(|part| part.load().is_empty())
+    }
+}
+
+impl<V> Default for Index<V> {
+    fn default() -> Self {
+        Self {
+            namespaces: ArcSwap::default(),
+            filled: AtomicBool::new(false),
+        }
+    }
+}
+
+impl<V> Index<V> {
+    /// Whether it has been filled once.
+    #[must_use]
+    pub fn filled(&self) -> bool {
+        self.filled.load(Ordering::Acquire)
+    }
+
+    /// Says that what is not there does not exist.
+    pub fn set_filled(&self) {
+        self.filled.store(true, Ordering::Release);
+    }
+
+    /// One value. Objects without a namespace are kept under the empty one.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<V>> {
+        self.namespaces.load().get(namespace)?.get(name)
+    }
+
+    /// Every value of a namespace, in no order.
+    #[must_use]
+    pub fn of(&self, namespace: &str) -> Vec<Arc<V>> {
+        let mut values = Vec::new();
+        if let Some(found) = self.namespaces.load().get(namespace) {
+            found.values(&mut values);
+        }
+        values
+    }
+
+    /// Every value, in no order.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<V>> {
+        let mut values = Vec::new();
+        for namespace in self.namespaces.load().values() {
+            namespace.values(&mut values);
+        }
+        values
+    }
+
+    /// The namespaces that hold a value.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<Arc<str>> {
+        let namespaces = self.namespaces.load();
+        let mut names: Vec<_> = namespaces
+            .iter()
+            .filter(|(_, held)| !held.is_empty())
+            .map(|(name, _)| Arc::clone(name))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Puts a value in place of what is there.
+    pub fn put(&self, namespace: &str, name: &str, value: V) {
+        let existing = self.namespaces.load().get(namespace).cloned();
+        existing
+            .unwrap_or_else(|| self.open(namespace))
+            .put(name, Arc::new(value));
+    }
+
+    /// Takes a value away.
+    pub fn remove(&self, namespace: &str, name: &str) {
+        let Some(held) = self.namespaces.load().get(namespace).cloned() else {
+            return;
+        };
+        held.remove(name);
+        if held.is_empty() {
+            let mut copy = HashMap::clone(&self.namespaces.load());
+            copy.remove(namespace);
+            self.namespaces.store(Arc::new(copy));
+        }
+    }
+
+    /// Replaces everything at once: what a watch does after it has listed anew.
+    pub fn replace(&self, values: Vec<(String, String, V)>) {
+        let mut fresh: HashMap<Arc<str>, [Part<V>; PARTS]> = HashMap::new();
+        let shape = Namespace::<V>::default();
+        for (namespace, name, value) in values {
+            let parts = fresh.entry(namespace.into()).or_default();
+            let position = shape
+                .parts
+                .iter()
+                .position(|part| std::ptr::eq(part, shape.part(&name)))
+                .unwrap_or_default();
+            parts[position].insert(name.into(), Arc::new(value));
+        }
+        let sealed = fresh.into_iter().map(|(name, parts)| {
+            let parts = parts.map(|part| ArcSwap::new(Arc::new(part)));
+            (name, Arc::new(Namespace { parts }))
+        });
+        self.namespaces.store(Arc::new(sealed.collect()));
+        self.set_filled();
+    }
+
+    fn open(&self, namespace: &str) -> Arc<Namespace<V>> {
+        let opened = Arc::new(Namespace::default());
+        let mut copy = HashMap::clone(&self.namespaces.load());
+        copy.insert(namespace.into(), Arc::clone(&opened));
+        self.namespaces.store(Arc::new(copy));
+        opened
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn puts_finds_and_removes() {
+        let index = Index::default();
+        for number in 0..200 {
+            index.put("shop", &format!("pod-{number}"), number);
+        }
+        index.put("bank", "pod-0", 1000);
+        assert_eq!(*index.get("shop", "pod-7").unwrap(), 7);
+        assert_eq!(*index.get("bank", "pod-0").unwrap(), 1000);
+        assert_eq!(index.of("shop").len(), 200);
+        assert_eq!(index.all().len(), 201);
+        index.put("shop", "pod-7", 70);
+        assert_eq!(*index.get("shop", "pod-7").unwrap(), 70);
+        index.remove("bank", "pod-0");
+        assert!(index.get("bank", "pod-0").is_none());
+        assert_eq!(index.namespaces(), vec![Arc::from("shop")]);
+        index.remove("nowhere", "pod");
+    }
+
+    #[test]
+    fn replacing_forgets_what_is_not_listed() {
+        let index = Index::default();
+        index.put("shop", "gone", 1);
+        assert!(!index.filled());
+        index.replace(vec![
+            ("shop".to_owned(), "here".to_owned(), 2),
+            (String::new(), "node".to_owned(), 3),
+        ]);
+        assert!(index.filled());
+        assert!(index.get("shop", "gone").is_none());
+        assert_eq!(*index.get("shop", "here").unwrap(), 2);
+        assert_eq!(*index.get("", "node").unwrap(), 3);
+        index.put("shop", "later", 4);
+        assert_eq!(index.of("shop").len(), 2);
+    }
+
+    #[test]
+    fn readers_see_whole_states_while_a_writer_writes() {
+        let index = Arc::new(Index::default());
+        index.put("shop", "pod", 0_u64);
+        let reader = {
+            let index = Arc::clone(&index);
+            std::thread::spawn(move || {
+                let mut last = 0;
+                while last < 2000 {
+                    let now = *index.get("shop", "pod").unwrap();
+                    assert!(now >= last);
+                    last = now;
+                }
+            })
+        };
+        for value in 1..=2000 {
+            index.put("shop", "pod", value);
+        }
+        reader.join().unwrap();
+    }
+}

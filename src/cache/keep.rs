@@ -1,0 +1,223 @@
+//! What is kept of each kind: enough for admission and for the recommender, little enough for large clusters.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{Container, Namespace, Pod};
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::{Resource, ResourceExt};
+use valence_webhook::Plan;
+
+use super::plan;
+use crate::api::objective::ObjectiveError;
+use crate::api::selector::CompiledSelector;
+use crate::api::{Recommendation, ServiceLevelObjective};
+use crate::core::objective::Objective;
+
+/// A ReplicaSet, as far as anyone asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplicaSetSummary {
+    /// Name.
+    pub name: String,
+    /// The Deployment that controls it.
+    pub deployment: Option<String>,
+    /// Hash of its pod template.
+    pub template: String,
+    /// Revision of the Deployment that it belongs to.
+    pub revision: u64,
+}
+
+/// A ServiceLevelObjective with what became of it.
+#[derive(Clone, Debug)]
+pub struct KnownObjective {
+    /// The object; `None` where it cannot even be read.
+    pub object: Option<Arc<ServiceLevelObjective>>,
+    /// Its name.
+    pub name: String,
+    /// Its generation.
+    pub generation: Option<i64>,
+    /// What is in force: its own contents or, while those cannot be used, the last that could.
+    pub in_force: Option<Arc<InForce>>,
+    /// Why its present contents cannot be used.
+    pub error: Option<ObjectiveError>,
+}
+
+/// A ServiceLevelObjective that matches Deployments.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InForce {
+    /// Which Deployments.
+    pub selector: CompiledSelector,
+    /// What must hold for them.
+    pub objectives: Vec<Objective>,
+}
+
+/// A Recommendation and the plan in it.
+#[derive(Clone, Debug)]
+pub struct KnownRecommendation {
+    /// The object without its checkpoint.
+    pub object: Arc<Recommendation>,
+    /// What admission writes.
+    pub plan: Option<Arc<Plan>>,
+    /// The Deployment that owns it, by its unique identifier.
+    pub owner: Option<String>,
+}
+
+/// A Deployment without the fields that nobody asks for.
+pub fn deployment(mut object: Deployment, _: Option<&Deployment>) -> Deployment {
+    trim_metadata(&mut object);
+    if let Some(pod) = &mut object.spec.template.spec {
+        pod.volumes = None;
+        trim_containers(&mut pod.containers);
+        pod.init_containers
+            .iter_mut()
+            .for_each(|containers| trim_containers(containers));
+    }
+    object
+}
+
+/// A Pod without environment, volumes and managed fields.
+pub fn pod(mut object: Pod, _: Option<&Pod>) -> Pod {
+    trim_metadata(&mut object);
+    if let Some(spec) = &mut object.spec {
+        spec.volumes = None;
+        spec.affinity = None;
+        spec.tolerations = None;
+        spec.topology_spread_constraints = None;
+        trim_containers(&mut spec.containers);
+        spec.init_containers
+            .iter_mut()
+            .for_each(|containers| trim_containers(containers));
+    }
+    object
+}
+
+fn trim_containers(containers: &mut [Container]) {
+    for container in containers {
+        container.env = None;
+        container.env_from = None;
+        container.volume_mounts = None;
+        container.command = None;
+        container.args = None;
+        container.security_context = None;
+    }
+}
+
+/// Any other object without its managed fields.
+pub fn whole<K: Resource>(mut object: K, _: Option<&K>) -> K {
+    trim_metadata(&mut object);
+    object
+}
+
+fn trim_metadata<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+    if let Some(annotations) = &mut object.meta_mut().annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
+/// The labels of a Namespace.
+pub fn namespace(
+    object: PartialObjectMeta<Namespace>,
+    _: Option<&BTreeMap<String, String>>,
+) -> BTreeMap<String, String> {
+    object.metadata.labels.unwrap_or_default()
+}
+
+/// Owner, hash and revision of a ReplicaSet.
+pub fn replica_set(object: PartialObjectMeta<ReplicaSet>, _: Option<&ReplicaSetSummary>) -> ReplicaSetSummary {
+    let revision = object.annotations().get("deployment.kubernetes.io/revision");
+    ReplicaSetSummary {
+        name: object.name_any(),
+        deployment: controller(&object, "Deployment"),
+        template: object.labels().get("pod-template-hash").cloned().unwrap_or_default(),
+        revision: revision.and_then(|text| text.parse().ok()).unwrap_or_default(),
+    }
+}
+
+/// Name of the controller of an object, where it is of the kind.
+pub fn controller<K: Resource>(object: &K, kind: &str) -> Option<String> {
+    let owners = object.meta().owner_references.as_deref().unwrap_or_default();
+    owners
+        .iter()
+        .find(|owner| owner.controller == Some(true) && owner.kind == kind)
+        .map(|owner| owner.name.clone())
+}
+
+/// A ServiceLevelObjective; contents that cannot be used leave the last good ones in force.
+pub fn objective(object: DeserializeGuard<ServiceLevelObjective>, before: Option<&KnownObjective>) -> KnownObjective {
+    let name = object.name_any();
+    let generation = object.meta().generation;
+    let (object, read) = match object.0 {
+        Ok(mut object) => {
+            trim_metadata(&mut object);
+            let read = in_force(&object, &name);
+            (Some(Arc::new(object)), read)
+        }
+        Err(invalid) => (
+            None,
+            Err(ObjectiveError {
+                field: "spec".to_owned(),
+                problem: invalid.error,
+            }),
+        ),
+    };
+    let last_good = || before.and_then(|known| known.in_force.clone());
+    let (in_force, error) = match read {
+        Ok(read) => (Some(Arc::new(read)), None),
+        Err(error) => (last_good(), Some(error)),
+    };
+    KnownObjective {
+        object,
+        name,
+        generation,
+        in_force,
+        error,
+    }
+}
+
+fn in_force(object: &ServiceLevelObjective, name: &str) -> Result<InForce, ObjectiveError> {
+    Ok(InForce {
+        selector: object.spec.selector.compile()?,
+        objectives: object.spec.objectives(name)?,
+    })
+}
+
+/// A Recommendation; one that cannot be read leaves the last plan in force.
+pub fn recommendation(
+    object: DeserializeGuard<Recommendation>,
+    before: Option<&KnownRecommendation>,
+) -> KnownRecommendation {
+    let metadata = object.meta().clone();
+    match object.0 {
+        Ok(mut object) => {
+            trim_metadata(&mut object);
+            let owner = metadata
+                .owner_references
+                .into_iter()
+                .flatten()
+                .next()
+                .map(|owner| owner.uid);
+            if let Some(status) = &mut object.status {
+                status.checkpoint = String::new();
+            }
+            let plan = object.status.as_ref().and_then(plan::from_status).map(Arc::new);
+            KnownRecommendation {
+                object: Arc::new(object),
+                plan,
+                owner,
+            }
+        }
+        Err(_) => before.cloned().unwrap_or_else(|| {
+            let object = Arc::new(Recommendation {
+                metadata,
+                ..Recommendation::default()
+            });
+            KnownRecommendation {
+                object,
+                plan: None,
+                owner: None,
+            }
+        }),
+    }
+}

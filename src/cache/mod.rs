@@ -1,0 +1,146 @@
+//! The cluster as this replica last saw it: what admission and the recommender read.
+//!
+//! Every replica keeps its own, by watching. Nothing is fetched when somebody asks.
+
+mod follow;
+pub mod index;
+pub mod keep;
+pub mod plan;
+mod plans;
+mod vertical;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use tokio::task::JoinSet;
+
+use follow::Follow;
+use index::Index;
+use keep::{KnownObjective, KnownRecommendation, ReplicaSetSummary};
+pub use vertical::ActiveAutoscaler;
+
+/// What is known of the cluster.
+#[derive(Debug, Default)]
+pub struct Cluster {
+    /// Deployments.
+    pub deployments: Arc<Index<Deployment>>,
+    /// ReplicaSets.
+    pub replica_sets: Arc<Index<ReplicaSetSummary>>,
+    /// Pods.
+    pub pods: Arc<Index<Pod>>,
+    /// Services.
+    pub services: Arc<Index<Service>>,
+    /// Labels of Namespaces, under the empty namespace.
+    pub namespaces: Arc<Index<BTreeMap<String, String>>>,
+    /// ServiceLevelObjectives.
+    pub objectives: Arc<Index<KnownObjective>>,
+    /// Recommendations.
+    pub recommendations: Arc<Index<KnownRecommendation>>,
+    /// HorizontalPodAutoscalers.
+    pub horizontal_pod_autoscalers: Arc<Index<HorizontalPodAutoscaler>>,
+    /// LimitRanges.
+    pub limit_ranges: Arc<Index<LimitRange>>,
+    /// ResourceQuotas.
+    pub resource_quotas: Arc<Index<ResourceQuota>>,
+    /// PodDisruptionBudgets.
+    pub disruption_budgets: Arc<Index<PodDisruptionBudget>>,
+    /// VerticalPodAutoscalers that change pods.
+    pub vertical_pod_autoscalers: Arc<Index<ActiveAutoscaler>>,
+}
+
+impl Cluster {
+    /// Starts following everything; the tasks end when the set is dropped.
+    pub fn follow(&self, client: &Client, tasks: &mut JoinSet<()>) {
+        self.follow_workloads(client, tasks);
+        self.follow_own(client, tasks);
+        self.follow_constraints(client, tasks);
+    }
+
+    fn follow_workloads(&self, client: &Client, tasks: &mut JoinSet<()>) {
+        tasks.spawn(one("Deployment", client, &self.deployments, keep::deployment).run());
+        tasks.spawn(one("ReplicaSet", client, &self.replica_sets, keep::replica_set).run());
+        tasks.spawn(one("Pod", client, &self.pods, keep::pod).run());
+        tasks.spawn(one("Service", client, &self.services, keep::whole).run());
+        tasks.spawn(one("Namespace", client, &self.namespaces, keep::namespace).run());
+    }
+
+    fn follow_own(&self, client: &Client, tasks: &mut JoinSet<()>) {
+        tasks.spawn(one("ServiceLevelObjective", client, &self.objectives, keep::objective).run());
+        tasks.spawn(one("Recommendation", client, &self.recommendations, keep::recommendation).run());
+    }
+
+    fn follow_constraints(&self, client: &Client, tasks: &mut JoinSet<()>) {
+        tasks.spawn(
+            one(
+                "HorizontalPodAutoscaler",
+                client,
+                &self.horizontal_pod_autoscalers,
+                keep::whole,
+            )
+            .maybe()
+            .run(),
+        );
+        tasks.spawn(one("LimitRange", client, &self.limit_ranges, keep::whole).maybe().run());
+        tasks.spawn(
+            one("ResourceQuota", client, &self.resource_quotas, keep::whole)
+                .maybe()
+                .run(),
+        );
+        tasks.spawn(
+            one("PodDisruptionBudget", client, &self.disruption_budgets, keep::whole)
+                .maybe()
+                .run(),
+        );
+        tasks.spawn(vertical::follow(client, &self.vertical_pod_autoscalers).run());
+    }
+
+    /// Whether everything has been listed once.
+    #[must_use]
+    pub fn filled(&self) -> bool {
+        self.missing().is_empty()
+    }
+
+    /// The kinds that have not been listed yet.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        [
+            ("Deployments", self.deployments.filled()),
+            ("ReplicaSets", self.replica_sets.filled()),
+            ("Pods", self.pods.filled()),
+            ("Services", self.services.filled()),
+            ("Namespaces", self.namespaces.filled()),
+            ("ServiceLevelObjectives", self.objectives.filled()),
+            ("Recommendations", self.recommendations.filled()),
+            ("HorizontalPodAutoscalers", self.horizontal_pod_autoscalers.filled()),
+            ("LimitRanges", self.limit_ranges.filled()),
+            ("ResourceQuotas", self.resource_quotas.filled()),
+            ("PodDisruptionBudgets", self.disruption_budgets.filled()),
+            ("VerticalPodAutoscalers", self.vertical_pod_autoscalers.filled()),
+        ]
+        .into_iter()
+        .filter_map(|(kind, filled)| (!filled).then_some(kind))
+        .collect()
+    }
+}
+
+/// One kind over all namespaces.
+fn one<K, V>(kind: &'static str, client: &Client, index: &Arc<Index<V>>, keep: fn(K, Option<&V>) -> V) -> Follow<K, V>
+where
+    K: kube::Resource,
+    K::DynamicType: Default,
+{
+    Follow {
+        api: Api::all(client.clone()),
+        config: watcher::Config::default(),
+        index: Arc::clone(index),
+        keep,
+        optional: false,
+        kind,
+    }
+}

@@ -1,0 +1,98 @@
+//! What admission asks, answered from the caches.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota, Service};
+use valence_webhook::{LatencyObjective, Plan, Plans};
+
+use super::Cluster;
+use crate::core::objective::Objective;
+
+impl Plans for Cluster {
+    fn synced(&self) -> bool {
+        self.filled()
+    }
+
+    fn namespace_labels(&self, namespace: &str) -> Option<Arc<BTreeMap<String, String>>> {
+        self.namespaces.get("", namespace)
+    }
+
+    fn deployment_of_replica_set(&self, namespace: &str, replica_set: &str) -> Option<String> {
+        self.replica_sets.get(namespace, replica_set)?.deployment.clone()
+    }
+
+    fn deployment(&self, namespace: &str, name: &str) -> Option<Arc<Deployment>> {
+        self.deployments.get(namespace, name)
+    }
+
+    fn objectives(&self, namespace: &str, deployment_labels: &BTreeMap<String, String>) -> Vec<LatencyObjective> {
+        self.objectives_for(namespace, deployment_labels)
+            .iter()
+            .map(latency_objective)
+            .collect()
+    }
+
+    fn plan(&self, namespace: &str, deployment: &str) -> Option<Arc<Plan>> {
+        let known = self.recommendations.get(namespace, deployment)?;
+        // A Deployment that was deleted and made anew is not the one that the plan was learnt from.
+        let unique = self.deployments.get(namespace, deployment)?.metadata.uid.clone();
+        if known.owner == unique {
+            known.plan.clone()
+        } else {
+            None
+        }
+    }
+
+    fn services(&self, namespace: &str) -> Vec<Arc<Service>> {
+        self.services.of(namespace)
+    }
+
+    fn pods(&self, namespace: &str) -> Vec<Arc<Pod>> {
+        self.pods.of(namespace)
+    }
+
+    fn limit_ranges(&self, namespace: &str) -> Vec<Arc<LimitRange>> {
+        self.limit_ranges.of(namespace)
+    }
+
+    fn resource_quotas(&self, namespace: &str) -> Vec<Arc<ResourceQuota>> {
+        self.resource_quotas.of(namespace)
+    }
+
+    fn horizontal_pod_autoscalers(&self, namespace: &str) -> Vec<Arc<HorizontalPodAutoscaler>> {
+        self.horizontal_pod_autoscalers.of(namespace)
+    }
+
+    fn active_vertical_pod_autoscaler(&self, namespace: &str, deployment: &str) -> Option<String> {
+        let autoscalers = self.vertical_pod_autoscalers.of(namespace);
+        let active = autoscalers
+            .iter()
+            .find(|one| one.active && one.deployment.as_deref() == Some(deployment));
+        active.map(|one| one.name.clone())
+    }
+}
+
+impl Cluster {
+    /// The objectives whose selector matches the labels of a Deployment, in the order of their names.
+    #[must_use]
+    pub fn objectives_for(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<Objective> {
+        let mut known = self.objectives.of(namespace);
+        known.sort_by(|a, b| a.name.cmp(&b.name));
+        let in_force = known.iter().filter_map(|known| known.in_force.as_ref());
+        let matching = in_force.filter(|in_force| in_force.selector.matches(labels));
+        matching
+            .flat_map(|in_force| in_force.objectives.iter().cloned())
+            .collect()
+    }
+}
+
+fn latency_objective(objective: &Objective) -> LatencyObjective {
+    LatencyObjective {
+        slo: objective.slo.clone(),
+        percentile: (objective.percentile * 100.0).round() as u8,
+        response_time_seconds: objective.response_time_seconds,
+    }
+}

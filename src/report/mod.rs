@@ -1,0 +1,4 @@
+//! What goes out: metrics for Prometheus, and the board that the page and StatsD read.
+
+pub mod events;
+pub mod status;

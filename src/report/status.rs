@@ -1,0 +1,92 @@
+//! The board: the last completed cycle of the recommender, for the page, StatsD and the metrics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+
+use crate::core::decision::Decision;
+use crate::core::objective::Objective;
+use crate::core::observation::Resources;
+use crate::core::readout::{Compliance, Curve};
+
+/// Where the recommender puts what it knows after every cycle; read without a lock.
+#[derive(Debug, Default)]
+pub struct Board {
+    snapshot: ArcSwap<Snapshot>,
+}
+
+/// What was known at the end of a cycle.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// When the cycle ended; `None` before the first.
+    pub at: Option<Timestamp>,
+    /// Whether this replica recommends. On others the workloads are those of their Recommendations, without curves.
+    pub leader: bool,
+    /// Every ServiceLevelObjective, by namespace and name.
+    pub objectives: Vec<ObjectiveStatus>,
+    /// Every managed Deployment, by namespace and name.
+    pub workloads: Vec<Workload>,
+}
+
+/// A ServiceLevelObjective.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObjectiveStatus {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What it asks, as far as it can be used.
+    pub objectives: Vec<Objective>,
+    /// Why its present contents cannot be used.
+    pub error: Option<String>,
+    /// Names of the Deployments that it matches.
+    pub deployments: Vec<String>,
+}
+
+/// A managed Deployment.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Whether the recommendation is written at admission.
+    pub live: bool,
+    /// What was decided, with its explanation.
+    pub decision: Decision,
+    /// Replicas that it asks for now.
+    pub current_replicas: u32,
+    /// Pods that serve.
+    pub ready_pods: u32,
+    /// Requests and limits in force, by container: those of the newest ready pod, else of the template.
+    pub current: BTreeMap<String, Resources>,
+    /// Replicas as the user wrote them.
+    pub original_replicas: Option<u32>,
+    /// Requests and limits as the user wrote them, by container.
+    pub original: BTreeMap<String, Resources>,
+    /// Load over the last window in requests per second; `None` without a measurement.
+    pub load_per_second: Option<f64>,
+    /// How every objective has been kept.
+    pub compliance: Vec<Compliance>,
+    /// Latency against load for every objective; empty on replicas that do not recommend.
+    pub curves: Vec<Curve>,
+    /// Numbers of the model by name, each name ending with its unit.
+    pub numbers: BTreeMap<String, f64>,
+    /// What stands in the way, each in a sentence.
+    pub remarks: Vec<String>,
+}
+
+impl Board {
+    /// The last completed cycle.
+    #[must_use]
+    pub fn read(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Puts a cycle in place of the last.
+    pub fn publish(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+}
