@@ -26,6 +26,9 @@ pub trait Plans: Send + Sync + 'static {
     /// A Deployment as last seen by the watch.
     fn deployment(&self, namespace: &str, name: &str) -> Option<Arc<Deployment>>;
 
+    /// Deployments of a namespace as last seen by the watch.
+    fn deployments(&self, namespace: &str) -> Vec<Arc<Deployment>>;
+
     /// The latency objectives whose selector matches the labels of a Deployment.
     fn objectives(&self, namespace: &str, deployment_labels: &BTreeMap<String, String>) -> Vec<LatencyObjective>;
 
@@ -89,6 +92,9 @@ pub struct ContainerResources {
     pub memory_request_bytes: Option<u64>,
     /// Memory limit in bytes.
     pub memory_limit_bytes: Option<u64>,
+    /// Most memory that a running container of this name was last seen to use, in bytes: a limit is never lowered
+    /// below it in place.
+    pub memory_in_use_bytes: Option<u64>,
 }
 
 /// Fixed names that Valence shares with its users: labels, annotations and ports.
@@ -111,6 +117,22 @@ pub mod names {
     pub const MIN_MEMORY_REQUESTS: &str = "valence.io/optimizer.min-memory-requests";
     /// Deployment annotation: most memory request to recommend, a quantity.
     pub const MAX_MEMORY_REQUESTS: &str = "valence.io/optimizer.max-memory-requests";
+    /// Pod template annotation: the application's port that the sidecar fronts, by number or by the name of a container port.
+    pub const PORT: &str = "valence.io/port";
+    /// Pod template annotation: protocol of that port where neither appProtocol nor the port's name tells: `http`, `http2`, `grpc` or `tcp`.
+    pub const PROTOCOL: &str = "valence.io/protocol";
+    /// Pod annotation written at injection: what was injected, as JSON (`port`, `name`, `form`).
+    pub const INJECTED: &str = "valence.io/injected";
+    /// Annotation written at admission: the values that the user asked for, as JSON.
+    pub const ORIGINAL: &str = "valence.io/original";
+    /// Annotation written at admission: the values that Valence wrote in their place, as JSON.
+    pub const EFFECTIVE: &str = "valence.io/effective";
+    /// Deployment annotation: `leave` (default: an HPA keeps the replicas) or `manage` (the HPA's bounds follow the model).
+    pub const HORIZONTAL_POD_AUTOSCALER: &str = "valence.io/optimizer.horizontal-pod-autoscaler";
+    /// Deployment annotation: `stand-back` (default) or `override`, where a VPA changes the same pods.
+    pub const VERTICAL_POD_AUTOSCALER: &str = "valence.io/optimizer.vertical-pod-autoscaler";
+    /// Service annotation: `"true"` adds the metrics port to a Service of type LoadBalancer too, `"false"` to none.
+    pub const EXPOSE_METRICS: &str = "valence.io/expose-metrics";
     /// Name of the sidecar container, injected or written by hand.
     pub const SIDECAR_CONTAINER: &str = "envoy";
     /// Port on which the sidecar takes traffic.
