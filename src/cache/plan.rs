@@ -35,5 +35,6 @@ fn resources(container: &ContainerRecommendation) -> ContainerResources {
         cpu_limit_millicores: cpu(&container.limits.cpu),
         memory_request_bytes: memory(&container.requests.memory),
         memory_limit_bytes: memory(&container.limits.memory),
+        memory_in_use_bytes: None,
     }
 }

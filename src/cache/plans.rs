@@ -28,6 +28,10 @@ impl Plans for Cluster {
         self.deployments.get(namespace, name)
     }
 
+    fn deployments(&self, namespace: &str) -> Vec<Arc<Deployment>> {
+        self.deployments.of(namespace)
+    }
+
     fn objectives(&self, namespace: &str, deployment_labels: &BTreeMap<String, String>) -> Vec<LatencyObjective> {
         self.objectives_for(namespace, deployment_labels)
             .iter()
