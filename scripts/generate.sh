@@ -17,18 +17,25 @@ kustomized() { # target, kustomization
     kubectl kustomize "$2"
 }
 
-crd() { # plural
+crd() { # kind
     header crds src/api
-    "$valence" crds "$1"
+    "$valence" crds --kind "$1"
+}
+
+# The alerts as the Prometheus operator takes them.
+prometheus_rule() {
+    header valence deploy/alerts/rules.yml
+    printf '%s\n' "apiVersion: monitoring.coreos.com/v1" "kind: PrometheusRule" "metadata:" "  name: valence" \
+        "  namespace: valence-system" "spec:"
+    sed 's/^\(.\)/  \1/' deploy/alerts/rules.yml
 }
 
 # The content of a generated file.
 content() {
     case $1 in
-    deploy/crds/servicelevelobjectives.yaml) crd servicelevelobjectives ;;
-    deploy/crds/recommendations.yaml) crd recommendations ;;
-    deploy/helm/valence/crds/servicelevelobjectives.yaml) crd servicelevelobjectives ;;
-    deploy/helm/valence/crds/recommendations.yaml) crd recommendations ;;
+    */crds/servicelevelobjectives.yaml) crd ServiceLevelObjective ;;
+    */crds/recommendations.yaml) crd Recommendation ;;
+    */prometheusrule.yaml) prometheus_rule ;;
     deploy/helm/valence/dashboards/*.json) cat "deploy/grafana/dashboards/${1##*/}" ;;
     valence.yaml) kustomized valence deploy/overlays/default ;;
     tooling.yaml) kustomized tooling deploy/tooling ;;
@@ -51,9 +58,11 @@ crds=(deploy/{crds,helm/valence/crds}/{servicelevelobjectives,recommendations}.y
 dashboards=(deploy/grafana/dashboards/*.json)
 dashboards=("${dashboards[@]/#*\//deploy/helm/valence/dashboards/}")
 
+wrapped=("${dashboards[@]}" deploy/overlays/servicemonitor/prometheusrule.yaml)
+
 check() {
     local file failed=0
-    for file in "${crds[@]}" "${dashboards[@]}" valence.yaml tooling.yaml example-workloads.yaml; do
+    for file in "${crds[@]}" "${wrapped[@]}" valence.yaml tooling.yaml example-workloads.yaml; do
         if ! diff -u --label "$file" --label "what its source makes" "$file" <(content "$file"); then
             echo "generate: $file is stale: run make generated" >&2
             failed=1
@@ -64,7 +73,7 @@ check() {
 
 case ${1:-} in
 crds) write "${crds[@]}" ;;
-valence) write "${dashboards[@]}" valence.yaml ;;
+valence) write "${wrapped[@]}" valence.yaml ;;
 tooling | example-workloads) write "$1.yaml" ;;
 tooling-no-ms)
     header tooling-no-ms deploy/tooling/kube-state-metrics >tooling.yaml
