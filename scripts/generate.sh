@@ -36,7 +36,7 @@ content() {
     */crds/servicelevelobjectives.yaml) crd ServiceLevelObjective ;;
     */crds/recommendations.yaml) crd Recommendation ;;
     */prometheusrule.yaml) prometheus_rule ;;
-    deploy/helm/valence/dashboards/*.json) cat "deploy/grafana/dashboards/${1##*/}" ;;
+    deploy/helm/valence/files/dashboards/*.json) cat "deploy/grafana/dashboards/${1##*/}" ;;
     valence.yaml) kustomized valence deploy/overlays/default ;;
     tooling.yaml) kustomized tooling deploy/tooling ;;
     example-workloads.yaml) kustomized example-workloads deploy/examples ;;
@@ -54,9 +54,9 @@ write() {
     done
 }
 
-crds=(deploy/{crds,helm/valence/crds}/{servicelevelobjectives,recommendations}.yaml)
+crds=(deploy/{crds,helm/valence/files/crds}/{servicelevelobjectives,recommendations}.yaml)
 dashboards=(deploy/grafana/dashboards/*.json)
-dashboards=("${dashboards[@]/#*\//deploy/helm/valence/dashboards/}")
+dashboards=("${dashboards[@]/#*\//deploy/helm/valence/files/dashboards/}")
 
 wrapped=("${dashboards[@]}" deploy/overlays/servicemonitor/prometheusrule.yaml)
 
