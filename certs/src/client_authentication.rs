@@ -69,7 +69,7 @@ fn verifier(options: &ClientAuthentication) -> Result<Pinned, Error> {
     }
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider()))
         .build()
-        .map(|verifier| Pinned(verifier))
+        .map(Pinned)
         .map_err(|error| Error::malformed(what(), error))
 }
 

@@ -124,3 +124,147 @@ fn after(time: Timestamp, pause: std::time::Duration) -> Timestamp {
     let pause = SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX);
     time.saturating_add(pause).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::issue;
+
+    const DAY: i64 = 86_400;
+
+    fn at(days: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + days * DAY).unwrap()
+    }
+
+    fn options() -> Managed {
+        Managed::for_service("valence-system", "valence-webhook", "certificates", "valence")
+    }
+
+    fn decide_about(material: &Material, bundle: Bundle, now: Timestamp) -> Step {
+        decide(
+            View {
+                secret: Some(material),
+                remembered: None,
+                bundle,
+            },
+            &options(),
+            now,
+        )
+    }
+
+    #[test]
+    fn nothing_there_issues_everything() {
+        let view = View {
+            secret: None,
+            remembered: None,
+            bundle: Bundle::Absent,
+        };
+        assert_eq!(decide(view, &options(), at(0)), Step::IssueEverything);
+    }
+
+    #[test]
+    fn a_lost_secret_is_a_rotation_for_whoever_remembers() {
+        let material = issue::everything(&options(), at(0)).unwrap();
+        let view = View {
+            secret: None,
+            remembered: Some(&material),
+            bundle: Bundle::Live(at(0)),
+        };
+        assert_eq!(
+            decide(view, &options(), at(1)),
+            Step::RotateAuthority(Reason::SecretLost)
+        );
+    }
+
+    #[test]
+    fn fresh_certificates_wait_until_two_thirds_of_the_leaf() {
+        let material = issue::everything(&options(), at(0)).unwrap();
+        assert_eq!(decide_about(&material, Bundle::Live(at(0)), at(1)), Step::Wait(at(20)));
+        assert_eq!(
+            decide_about(&material, Bundle::Live(at(0)), at(20)),
+            Step::IssueLeaf(Reason::Age)
+        );
+    }
+
+    #[test]
+    fn the_bundle_comes_before_any_certificate() {
+        let material = issue::everything(&options(), at(0)).unwrap();
+        assert_eq!(decide_about(&material, Bundle::Differs, at(300)), Step::PublishBundle);
+    }
+
+    #[test]
+    fn an_old_ca_rotates_before_the_leaf() {
+        let material = issue::everything(&options(), at(0)).unwrap();
+        assert_eq!(
+            decide_about(&material, Bundle::Live(at(0)), at(250)),
+            Step::RotateAuthority(Reason::Age)
+        );
+    }
+
+    #[test]
+    fn the_leaf_waits_for_the_settling_time_of_the_bundle() {
+        let first = issue::everything(&options(), at(0)).unwrap();
+        let rotated = issue::rotated_authority(&options(), &first, at(10)).unwrap();
+        let settled = at(10) + SignedDuration::from_secs(15);
+        assert_eq!(
+            decide_about(&rotated, Bundle::Live(at(10)), at(10)),
+            Step::Wait(settled)
+        );
+        assert_eq!(
+            decide_about(&rotated, Bundle::Live(at(10)), settled),
+            Step::IssueLeaf(Reason::NewAuthority)
+        );
+        assert_eq!(decide_about(&rotated, Bundle::Differs, settled), Step::PublishBundle);
+        // Where others copy the bundle, the time since the issue of the CA must do.
+        assert_eq!(decide_about(&rotated, Bundle::Foreign, at(10)), Step::Wait(settled));
+    }
+
+    #[test]
+    fn an_expired_leaf_does_not_wait() {
+        let first = issue::everything(&options(), at(0)).unwrap();
+        let rotated = issue::rotated_authority(&options(), &first, at(40)).unwrap();
+        assert_eq!(
+            decide_about(&rotated, Bundle::Live(at(40)), at(40)),
+            Step::IssueLeaf(Reason::NewAuthority)
+        );
+    }
+
+    #[test]
+    fn previous_authorities_retire_a_day_after_the_new_leaf() {
+        let first = issue::everything(&options(), at(0)).unwrap();
+        let rotated = issue::rotated_authority(&options(), &first, at(10)).unwrap();
+        let renewed = issue::renewed_leaf(&options(), &rotated, at(10)).unwrap();
+        assert_eq!(renewed.previous.len(), 1);
+        assert_eq!(decide_about(&renewed, Bundle::Live(at(10)), at(10)), Step::Wait(at(11)));
+        assert_eq!(
+            decide_about(&renewed, Bundle::Live(at(10)), at(11)),
+            Step::RetirePrevious
+        );
+    }
+
+    #[test]
+    fn a_clock_that_jumped_back_renews_what_is_not_valid_yet() {
+        let material = issue::everything(&options(), at(0)).unwrap();
+        assert_eq!(decide_about(&material, Bundle::Live(at(0)), at(-1)), Step::Wait(at(20)));
+        assert_eq!(
+            decide_about(&material, Bundle::Live(at(0)), at(-2)),
+            Step::RotateAuthority(Reason::NotYetValid)
+        );
+    }
+
+    #[test]
+    fn rotations_by_hand_do_not_grow_the_secret_without_end() {
+        let mut material = issue::everything(&options(), at(0)).unwrap();
+        for _ in 0..20 {
+            material = issue::rotated_authority(&options(), &material, at(1)).unwrap();
+        }
+        assert!(material.previous.len() <= 9);
+        assert!(
+            material.issuers_of_leaf().next().is_some(),
+            "the CA of the leaf in use is never dropped"
+        );
+        assert!(Material::parse(&material.contents()).is_ok());
+    }
+}

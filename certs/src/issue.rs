@@ -29,12 +29,11 @@ pub(crate) fn everything(options: &Managed, now: Timestamp) -> Result<Material, 
 /// A new CA beside the old ones; the leaf stays as it is.
 pub(crate) fn rotated_authority(options: &Managed, current: &Material, now: Timestamp) -> Result<Material, Error> {
     let (authority, authority_key_pem) = authority(&options.lifetimes, now)?;
-    let previous = std::iter::once(&current.authority)
-        .chain(&current.previous)
-        .filter(|ca| current.leaf.is_signed_by(ca) || ca.not_after > now)
-        .take(MAX_PREVIOUS)
-        .cloned()
-        .collect();
+    let older = std::iter::once(&current.authority).chain(&current.previous);
+    // The CA of the leaf in use first: it must not fall to the bound, whatever happened before.
+    let (in_use, others): (Vec<_>, Vec<_>) = older.partition(|ca| current.leaf.is_signed_by(ca));
+    let valid = others.into_iter().filter(|ca| ca.not_after > now);
+    let previous = in_use.into_iter().chain(valid).take(MAX_PREVIOUS).cloned().collect();
     Ok(Material {
         authority,
         authority_key_pem,
@@ -69,7 +68,7 @@ fn authority(lifetimes: &Lifetimes, now: Timestamp) -> Result<(Certificate, Stri
     let mut parameters = CertificateParams::default();
     validity(&mut parameters, now, lifetimes.backdate, lifetimes.authority);
     // A name of its own: verifiers that pick a CA by its name alone must not pick the previous one.
-    parameters.distinguished_name = common_name(&format!("Valence webhook CA {:.0}", now));
+    parameters.distinguished_name = common_name(&authority_name(now, &key));
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = parameters.self_signed(&key)?;
@@ -77,6 +76,18 @@ fn authority(lifetimes: &Lifetimes, now: Timestamp) -> Result<(Certificate, Stri
         Certificate::parse(certificate.der().clone(), keys::AUTHORITY)?,
         key.serialize_pem(),
     ))
+}
+
+fn authority_name(now: Timestamp, key: &KeyPair) -> String {
+    // The first byte of a raw public key only tells its form.
+    let mark: String = key
+        .public_key_raw()
+        .iter()
+        .skip(1)
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("Valence webhook CA {now:.0} {mark}")
 }
 
 fn leaf(
