@@ -1,0 +1,84 @@
+//! Finds and runs the real Envoy.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use valence_webhook::envoy::{Proxy, bootstrap};
+
+/// The Envoy to test with: `ENVOY_BINARY`, else the one that the demo installs. Says so when there is none.
+pub fn binary(test: &str) -> Option<PathBuf> {
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/bin/envoy");
+    let found = std::env::var_os("ENVOY_BINARY").map_or(installed, PathBuf::from);
+    if found.exists() {
+        return Some(found);
+    }
+    eprintln!("skipped {test}: no Envoy (set ENVOY_BINARY, or run scripts/tools.sh)");
+    None
+}
+
+/// Whether Envoy accepts a configuration; its complaint otherwise.
+pub fn validate(binary: &Path, configuration: &str) -> Result<(), String> {
+    let output = Command::new(binary)
+        .args([
+            "--mode",
+            "validate",
+            "--disable-hot-restart",
+            "--log-level",
+            "error",
+            "--config-yaml",
+            configuration,
+        ])
+        .output()
+        .map_err(|error| error.to_string())?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+/// The text of a bootstrap with what the kubelet would fill in.
+pub fn expanded(bootstrap: &Value, address: &str) -> String {
+    let text = bootstrap.to_string();
+    text.replace("$(POD_IP)", address).replace("$(POD_UID)", address)
+}
+
+/// An Envoy process that ends with the value.
+pub struct Running(Child);
+
+impl Running {
+    /// Starts Envoy on an address and waits until it listens.
+    pub async fn start(binary: &Path, address: &str, proxy: &Proxy) -> Self {
+        let configuration = expanded(&bootstrap(proxy), address);
+        let child = Command::new(binary)
+            .args([
+                "--disable-hot-restart",
+                "--concurrency",
+                "1",
+                "--log-level",
+                "error",
+                "--config-yaml",
+                &configuration,
+            ])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let running = Self(child);
+        for _ in 0..600 {
+            if tokio::net::TcpStream::connect((address, 8081)).await.is_ok() {
+                return running;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("Envoy does not listen on {address}:8081");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,107 @@
+//! An application behind Envoy and clients in front of it.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{HeaderMap, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+
+/// Serves HTTP/1.1, HTTP/2 and gRPC on a port of its own.
+pub async fn serve(address: &str) -> u16 {
+    let listener = tokio::net::TcpListener::bind((address, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let service = hyper::service::service_fn(answer);
+                let _ = auto::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    });
+    port
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    tokio::time::sleep(Duration::from_millis(request.uri().path().len() as u64 * 3)).await;
+    if let Some(status) = request.headers().get("x-grpc-status") {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", status.clone());
+        let body = Body::new(WithTrailers(
+            Some(bytes::Bytes::from_static(&[0, 0, 0, 0, 0])),
+            Some(trailers),
+        ));
+        let response = Response::builder().header("content-type", "application/grpc");
+        return Ok(response.body(body).unwrap());
+    }
+    let status = match request.uri().path() {
+        "/missing" => StatusCode::NOT_FOUND,
+        "/broken" => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::OK,
+    };
+    let seen = format!("{:?} {} {:?}", request.version(), request.uri(), request.headers());
+    Ok(Response::builder().status(status).body(Body::from(seen)).unwrap())
+}
+
+struct WithTrailers(Option<bytes::Bytes>, Option<HeaderMap>);
+
+impl hyper::body::Body for WithTrailers {
+    type Data = bytes::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        let data = self.0.take().map(hyper::body::Frame::data);
+        let frame = data.or_else(|| self.1.take().map(hyper::body::Frame::trailers));
+        std::task::Poll::Ready(frame.map(Ok))
+    }
+}
+
+fn client(http2: bool) -> Client<HttpConnector, Body> {
+    Client::builder(TokioExecutor::new()).http2_only(http2).build_http()
+}
+
+async fn text(response: Response<Incoming>) -> String {
+    let body = axum::body::to_bytes(Body::new(response.into_body()), usize::MAX)
+        .await
+        .unwrap();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+/// What the application says it saw of an HTTP/1.1 request through Envoy.
+pub async fn get(address: &str, path: &str) -> String {
+    let request = Request::get(format!("http://{address}:8081{path}"))
+        .body(Body::empty())
+        .unwrap();
+    text(client(false).request(request).await.unwrap()).await
+}
+
+/// Makes a gRPC call through Envoy that ends with a status.
+pub async fn grpc(address: &str, status: u8) {
+    let request = Request::post(format!("http://{address}:8081/demo.Fortune/Tell"))
+        .version(Version::HTTP_2)
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("x-grpc-status", status.to_string())
+        .body(Body::from(&[0_u8, 0, 0, 0, 0][..]))
+        .unwrap();
+    let response = client(true).request(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    text(response).await;
+}
+
+/// The exposition of the sidecar.
+pub async fn scrape(address: &str) -> String {
+    let request = Request::get(format!("http://{address}:8181/stats/prometheus"))
+        .body(Body::empty())
+        .unwrap();
+    text(client(false).request(request).await.unwrap()).await
+}
