@@ -19,12 +19,20 @@ use crate::tasks::Tasks;
 /// Starts the controller.
 pub fn start(informers: &Arc<Informers>, tasks: &Tasks, client: Client) {
     let known = Arc::clone(informers);
-    let queue = run("disruption", tasks, move |key| reconcile(client.clone(), Arc::clone(&known), key));
+    let queue = run("disruption", tasks, move |key| {
+        reconcile(client.clone(), Arc::clone(&known), key)
+    });
     each(tasks, informers.budgets.subscribe(), &queue, |budget| Some(key(budget)));
     let known = Arc::clone(informers);
     each_many(tasks, informers.pods.subscribe(), &queue, move |pod| {
         let guards = |budget: &PodDisruptionBudget| budget.namespace() == pod.namespace() && guards(budget, pod);
-        known.budgets.store().state_filter(guards).iter().map(|budget| key(budget.as_ref())).collect()
+        known
+            .budgets
+            .store()
+            .state_filter(guards)
+            .iter()
+            .map(|budget| key(budget.as_ref()))
+            .collect()
     });
 }
 
@@ -33,9 +41,15 @@ fn guards(budget: &PodDisruptionBudget, pod: &Pod) -> bool {
     selector.is_some_and(|selector| selects(selector, pod.labels()))
 }
 
-async fn reconcile(client: Client, informers: Arc<Informers>, (namespace, name): Key) -> anyhow::Result<Option<Duration>> {
+async fn reconcile(
+    client: Client,
+    informers: Arc<Informers>,
+    (namespace, name): Key,
+) -> anyhow::Result<Option<Duration>> {
     let api: Api<PodDisruptionBudget> = Api::namespaced(client, &namespace);
-    let Some(budget) = api.get_opt(&name).await? else { return Ok(None) };
+    let Some(budget) = api.get_opt(&name).await? else {
+        return Ok(None);
+    };
     let here = |pod: &Pod| pod.namespace().as_deref() == Some(namespace.as_str()) && guards(&budget, pod);
     let pods = informers.pods.store().state_filter(here);
     let expected = expected(&informers, &pods);
@@ -56,17 +70,23 @@ fn expected(informers: &Informers, pods: &[Arc<Pod>]) -> i32 {
             total += 1;
             continue;
         };
-        let set = informers.replica_sets.store().find(|set| set.uid().as_ref() == Some(&owner.uid));
+        let set = informers
+            .replica_sets
+            .store()
+            .find(|set| set.uid().as_ref() == Some(&owner.uid));
         let Some(set) = set else {
             total += 1;
             continue;
         };
         let top = controller_of(set.as_ref());
         let deployment = top.and_then(|top| {
-            informers.deployments.store().find(|deployment| deployment.uid().as_ref() == Some(&top.uid))
+            informers
+                .deployments
+                .store()
+                .find(|deployment| deployment.uid().as_ref() == Some(&top.uid))
         });
         let (uid, wanted) = match &deployment {
-            Some(deployment) => (deployment.uid(), deployment.spec.as_ref().and_then(|spec| spec.replicas)),
+            Some(deployment) => (deployment.uid(), deployment.spec.replicas),
             None => (set.uid(), set.spec.replicas),
         };
         if !counted.contains(&uid) {
@@ -99,9 +119,18 @@ fn status(budget: &PodDisruptionBudget, pods: &[Arc<Pod>], expected: i32) -> Pod
 }
 
 fn allowance(budget: &PodDisruptionBudget, allowed: i32) -> Condition {
-    let (status, reason) = if allowed > 0 { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
-    let before = budget.status.as_ref().and_then(|earlier| earlier.conditions.as_ref()?.first().cloned());
-    let since = before.filter(|before| before.status == status).map(|before| before.last_transition_time);
+    let (status, reason) = if allowed > 0 {
+        ("True", "SufficientPods")
+    } else {
+        ("False", "InsufficientPods")
+    };
+    let before = budget
+        .status
+        .as_ref()
+        .and_then(|earlier| earlier.conditions.as_ref()?.first().cloned());
+    let since = before
+        .filter(|before| before.status == status)
+        .map(|before| before.last_transition_time);
     Condition {
         type_: "DisruptionAllowed".into(),
         status: status.into(),
@@ -131,7 +160,10 @@ mod tests {
                 .unwrap(),
             )
         };
-        (0..ready).map(|_| pod("True")).chain((0..unready).map(|_| pod("False"))).collect()
+        (0..ready)
+            .map(|_| pod("True"))
+            .chain((0..unready).map(|_| pod("False")))
+            .collect()
     }
 
     #[test]
@@ -142,8 +174,14 @@ mod tests {
 
     #[test]
     fn percentages_round_towards_safety_as_kubernetes_does() {
-        assert_eq!(status(&budget(json!({"minAvailable": "50%"})), &pods(3, 0), 3).desired_healthy, Some(2));
-        assert_eq!(status(&budget(json!({"maxUnavailable": "30%"})), &pods(3, 0), 3).desired_healthy, Some(2));
+        assert_eq!(
+            status(&budget(json!({"minAvailable": "50%"})), &pods(3, 0), 3).desired_healthy,
+            Some(2)
+        );
+        assert_eq!(
+            status(&budget(json!({"maxUnavailable": "30%"})), &pods(3, 0), 3).desired_healthy,
+            Some(2)
+        );
     }
 
     #[test]

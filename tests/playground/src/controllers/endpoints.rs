@@ -23,29 +23,51 @@ use crate::tasks::Tasks;
 /// Starts the controller.
 pub fn start(informers: &Arc<Informers>, tasks: &Tasks, client: Client) {
     let known = Arc::clone(informers);
-    let queue = run("endpoints", tasks, move |key| reconcile(client.clone(), Arc::clone(&known), key));
-    each(tasks, informers.services.subscribe(), &queue, |service| Some(key(service)));
+    let queue = run("endpoints", tasks, move |key| {
+        reconcile(client.clone(), Arc::clone(&known), key)
+    });
+    each(tasks, informers.services.subscribe(), &queue, |service| {
+        Some(key(service))
+    });
     let known = Arc::clone(informers);
     each_many(tasks, informers.pods.subscribe(), &queue, move |pod| {
         let serves = |service: &Service| service.namespace() == pod.namespace() && is_selected(service, pod);
-        known.services.store().state_filter(serves).iter().map(|service| key(service.as_ref())).collect()
+        known
+            .services
+            .store()
+            .state_filter(serves)
+            .iter()
+            .map(|service| key(service.as_ref()))
+            .collect()
     });
 }
 
 fn is_selected(service: &Service, pod: &Pod) -> bool {
     let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
     selector.is_some_and(|selector| {
-        !selector.is_empty() && selector.iter().all(|(name, value)| pod.labels().get(name) == Some(value))
+        !selector.is_empty()
+            && selector
+                .iter()
+                .all(|(name, value)| pod.labels().get(name) == Some(value))
     })
 }
 
-async fn reconcile(client: Client, informers: Arc<Informers>, (namespace, name): Key) -> anyhow::Result<Option<Duration>> {
+async fn reconcile(
+    client: Client,
+    informers: Arc<Informers>,
+    (namespace, name): Key,
+) -> anyhow::Result<Option<Duration>> {
     let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
     let Some(service) = services.get_opt(&name).await? else {
         remove(&client, &namespace, &name).await?;
         return Ok(None);
     };
-    if service.spec.as_ref().and_then(|spec| spec.selector.as_ref()).is_none_or(BTreeMap::is_empty) {
+    if service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.selector.as_ref())
+        .is_none_or(BTreeMap::is_empty)
+    {
         return Ok(None);
     }
     let here = |pod: &Pod| pod.namespace().as_deref() == Some(namespace.as_str()) && is_selected(&service, pod);
@@ -79,7 +101,11 @@ struct Member {
 
 /// The pods of a Service, grouped by what its ports resolve to on them.
 fn groups(service: &Service, pods: &[Arc<Pod>]) -> Vec<Group> {
-    let ports = service.spec.as_ref().and_then(|spec| spec.ports.clone()).unwrap_or_default();
+    let ports = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.ports.clone())
+        .unwrap_or_default();
     let mut groups: BTreeMap<Vec<ResolvedPort>, Vec<Member>> = BTreeMap::new();
     for pod in pods {
         let Some(member) = member(pod) else { continue };
@@ -123,23 +149,34 @@ fn resolve(port: &ServicePort, pod: &Pod) -> Option<ResolvedPort> {
             Err(_) => named_port(pod, name, &protocol)?,
         },
     };
-    Some(ResolvedPort { name: port.name.clone(), number, protocol, app_protocol: port.app_protocol.clone() })
+    Some(ResolvedPort {
+        name: port.name.clone(),
+        number,
+        protocol,
+        app_protocol: port.app_protocol.clone(),
+    })
 }
 
 fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
     let spec = pod.spec.as_ref()?;
     let is_sidecar = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
     let sidecars = spec.init_containers.iter().flatten().filter(is_sidecar);
-    let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
-    let mut matching = ports.filter(|port| {
-        port.name.as_deref() == Some(name) && port.protocol.as_deref().unwrap_or("TCP") == protocol
-    });
+    let ports = spec
+        .containers
+        .iter()
+        .chain(sidecars)
+        .flat_map(|container| container.ports.iter().flatten());
+    let mut matching = ports
+        .filter(|port| port.name.as_deref() == Some(name) && port.protocol.as_deref().unwrap_or("TCP") == protocol);
     matching.next().map(|port| port.container_port)
 }
 
 fn subsets(groups: &[Group], publish_all: bool) -> Vec<EndpointSubset> {
     let subset = |(ports, members): &Group| {
-        let staying: Vec<&Member> = members.iter().filter(|member| !member.terminating || publish_all).collect();
+        let staying: Vec<&Member> = members
+            .iter()
+            .filter(|member| !member.terminating || publish_all)
+            .collect();
         let addresses = |wanted: bool| -> Option<Vec<EndpointAddress>> {
             let chosen: Vec<EndpointAddress> = staying
                 .iter()
@@ -189,8 +226,14 @@ async fn write_endpoints(client: &Client, service: &Service, groups: &[Group]) -
         }
         None => {
             let labels = service.metadata.labels.clone();
-            let metadata = ObjectMeta { name: Some(name), namespace: Some(namespace), labels, ..ObjectMeta::default() };
-            api.create(&PostParams::default(), &Endpoints { metadata, subsets }).await?;
+            let metadata = ObjectMeta {
+                name: Some(name),
+                namespace: Some(namespace),
+                labels,
+                ..ObjectMeta::default()
+            };
+            api.create(&PostParams::default(), &Endpoints { metadata, subsets })
+                .await?;
         }
     }
     Ok(())
@@ -205,7 +248,10 @@ fn slices(service: &Service, groups: &[Group]) -> Vec<EndpointSlice> {
             namespace: service.namespace(),
             labels: Some(BTreeMap::from([
                 ("kubernetes.io/service-name".into(), service.name_any()),
-                ("endpointslice.kubernetes.io/managed-by".into(), "endpointslice-controller.k8s.io".into()),
+                (
+                    "endpointslice.kubernetes.io/managed-by".into(),
+                    "endpointslice-controller.k8s.io".into(),
+                ),
             ])),
             owner_references: service.controller_owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
@@ -258,7 +304,10 @@ async fn write_slices(client: &Client, service: &Service, groups: &[Group]) -> a
             }
         }
     }
-    for stale in present.iter().filter(|slice| !wanted.iter().any(|wanted| wanted.name_any() == slice.name_any())) {
+    for stale in present
+        .iter()
+        .filter(|slice| !wanted.iter().any(|wanted| wanted.name_any() == slice.name_any()))
+    {
         unless_gone(api.delete(&stale.name_any(), &DeleteParams::default()).await)?;
     }
     Ok(())
@@ -351,9 +400,16 @@ mod tests {
         assert_eq!(subset.addresses.as_ref().unwrap().len(), 1);
         assert_eq!(subset.not_ready_addresses.as_ref().unwrap().len(), 1);
         let slice = &slices(&service(json!(8080)), &groups)[0];
-        let conditions: Vec<_> =
-            slice.endpoints.iter().flatten().map(|endpoint| endpoint.conditions.clone().unwrap()).collect();
-        assert_eq!(conditions.iter().map(|c| c.ready.unwrap()).collect::<Vec<_>>(), [true, false, false]);
+        let conditions: Vec<_> = slice
+            .endpoints
+            .iter()
+            .flatten()
+            .map(|endpoint| endpoint.conditions.clone().unwrap())
+            .collect();
+        assert_eq!(
+            conditions.iter().map(|c| c.ready.unwrap()).collect::<Vec<_>>(),
+            [true, false, false]
+        );
         assert_eq!(conditions[2].terminating, Some(true));
         assert_eq!(conditions[2].serving, Some(true));
     }

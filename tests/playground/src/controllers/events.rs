@@ -26,7 +26,12 @@ pub struct Events {
 impl Events {
     /// A recorder for a component.
     pub fn new(client: Client, component: &'static str, host: Option<&str>) -> Self {
-        Self { client, component, host: host.map(str::to_owned), seen: Arc::default() }
+        Self {
+            client,
+            component,
+            host: host.map(str::to_owned),
+            seen: Arc::default(),
+        }
     }
 
     /// An Event that tells of normal progress.
@@ -50,7 +55,10 @@ impl Events {
         let namespace = about.namespace.clone().unwrap_or_else(|| "default".into());
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         let sameness = (
-            about.uid.clone().unwrap_or_else(|| about.name.clone().unwrap_or_default()),
+            about
+                .uid
+                .clone()
+                .unwrap_or_else(|| about.name.clone().unwrap_or_default()),
             about.field_path.clone().unwrap_or_default(),
             reason.to_owned(),
             message.to_owned(),
@@ -75,9 +83,17 @@ impl Events {
     }
 
     fn event(&self, about: &ObjectReference, namespace: &str, type_: &str, reason: &str, message: &str) -> Event {
-        let name = format!("{}.{}", about.name.as_deref().unwrap_or("object"), suffix(rand::random(), 10));
+        let name = format!(
+            "{}.{}",
+            about.name.as_deref().unwrap_or("object"),
+            suffix(rand::random(), 10)
+        );
         Event {
-            metadata: ObjectMeta { name: Some(name), namespace: Some(namespace.into()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(name),
+                namespace: Some(namespace.into()),
+                ..ObjectMeta::default()
+            },
             involved_object: about.clone(),
             type_: Some(type_.into()),
             reason: Some(reason.into()),
@@ -85,7 +101,10 @@ impl Events {
             count: Some(1),
             first_timestamp: Some(now()),
             last_timestamp: Some(now()),
-            source: Some(EventSource { component: Some(self.component.into()), host: self.host.clone() }),
+            source: Some(EventSource {
+                component: Some(self.component.into()),
+                host: self.host.clone(),
+            }),
             reporting_component: Some(self.component.into()),
             reporting_instance: self.host.clone(),
             ..Event::default()

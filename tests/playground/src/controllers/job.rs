@@ -43,7 +43,9 @@ impl Controller {
     pub async fn reconcile(self, (namespace, name): Key) -> anyhow::Result<Option<Duration>> {
         let api: Api<Job> = Api::namespaced(self.client.clone(), &namespace);
         let pods_api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
-        let Some(job) = api.get_opt(&name).await? else { return Ok(None) };
+        let Some(job) = api.get_opt(&name).await? else {
+            return Ok(None);
+        };
         if job.metadata.deletion_timestamp.is_some() || is_finished(&job) {
             return self.forget(&api, &job).await;
         }
@@ -53,7 +55,9 @@ impl Controller {
         if let Step::Create(count) = step {
             for _ in 0..count {
                 let pod = pods_api.create(&PostParams::default(), &pod_of(&job)).await?;
-                self.events.normal(&job, "SuccessfulCreate", format!("Created pod: {}", pod.name_any())).await;
+                self.events
+                    .normal(&job, "SuccessfulCreate", format!("Created pod: {}", pod.name_any()))
+                    .await;
                 pods.push(pod);
             }
         }
@@ -68,10 +72,17 @@ impl Controller {
         }
         let mut body = json!({"status": status});
         super::clear_absent(&mut body["status"], &serde_json::to_value(&job.status)?);
-        unless_gone(api.patch_status(&job.name_any(), &PatchParams::default(), &Patch::Merge(body)).await)?;
+        unless_gone(
+            api.patch_status(&job.name_any(), &PatchParams::default(), &Patch::Merge(body))
+                .await,
+        )?;
         match step {
             Step::Finish("Complete", _) => self.events.normal(job, "Completed", "Job completed").await,
-            Step::Finish(_, reason) => self.events.warning(job, reason, "Job has reached the specified backoff limit").await,
+            Step::Finish(_, reason) => {
+                self.events
+                    .warning(job, reason, "Job has reached the specified backoff limit")
+                    .await
+            }
             _ => {}
         }
         Ok(())
@@ -80,8 +91,13 @@ impl Controller {
     /// Deletes a finished Job when its time is over.
     async fn forget(&self, api: &Api<Job>, job: &Job) -> anyhow::Result<Option<Duration>> {
         let after = job.spec.as_ref().and_then(|spec| spec.ttl_seconds_after_finished);
-        let finished = job.status.as_ref().and_then(|status| status.conditions.as_ref()?.first()?.last_transition_time.clone());
-        let (Some(after), Some(finished)) = (after, finished) else { return Ok(None) };
+        let finished = job
+            .status
+            .as_ref()
+            .and_then(|status| status.conditions.as_ref()?.first()?.last_transition_time.clone());
+        let (Some(after), Some(finished)) = (after, finished) else {
+            return Ok(None);
+        };
         let left = Duration::from_secs(after.max(0) as u64).saturating_sub(super::objects::since(&finished));
         if left.is_zero() {
             unless_gone(api.delete(&job.name_any(), &DeleteParams::background()).await)?;
@@ -93,9 +109,10 @@ impl Controller {
 
 fn is_finished(job: &Job) -> bool {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.into_iter().flatten().any(|condition| {
-        matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True"
-    })
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True")
 }
 
 fn pod_of(job: &Job) -> Pod {
@@ -123,7 +140,9 @@ fn next_step(job: &Job, pods: &[Pod]) -> Step {
     let succeeded = count(pods, |pod| phase(pod) == "Succeeded");
     let failed = count(pods, |pod| phase(pod) == "Failed");
     let active = count(pods, is_active);
-    let enough = spec.completions.map_or(succeeded > 0 && active == 0, |completions| succeeded >= completions);
+    let enough = spec
+        .completions
+        .map_or(succeeded > 0 && active == 0, |completions| succeeded >= completions);
     if enough {
         return Step::Finish("Complete", "CompletionsReached");
     }
@@ -179,7 +198,10 @@ mod tests {
     }
 
     fn pods(phases: &[&str]) -> Vec<Pod> {
-        phases.iter().map(|phase| serde_json::from_value(json!({"metadata": {}, "status": {"phase": phase}})).unwrap()).collect()
+        phases
+            .iter()
+            .map(|phase| serde_json::from_value(json!({"metadata": {}, "status": {"phase": phase}})).unwrap())
+            .collect()
     }
 
     #[test]
@@ -187,15 +209,24 @@ mod tests {
         let job = job(json!({"parallelism": 2, "completions": 3}));
         assert_eq!(next_step(&job, &pods(&[])), Step::Create(2));
         assert_eq!(next_step(&job, &pods(&["Running", "Succeeded"])), Step::Create(1));
-        assert_eq!(next_step(&job, &pods(&["Running", "Succeeded", "Succeeded"])), Step::Wait);
-        assert_eq!(next_step(&job, &pods(&["Succeeded"; 3])), Step::Finish("Complete", "CompletionsReached"));
+        assert_eq!(
+            next_step(&job, &pods(&["Running", "Succeeded", "Succeeded"])),
+            Step::Wait
+        );
+        assert_eq!(
+            next_step(&job, &pods(&["Succeeded"; 3])),
+            Step::Finish("Complete", "CompletionsReached")
+        );
     }
 
     #[test]
     fn a_job_without_completions_ends_when_one_pod_has() {
         let job = job(json!({"parallelism": 2}));
         assert_eq!(next_step(&job, &pods(&["Running", "Succeeded"])), Step::Wait);
-        assert_eq!(next_step(&job, &pods(&["Failed", "Succeeded"])), Step::Finish("Complete", "CompletionsReached"));
+        assert_eq!(
+            next_step(&job, &pods(&["Failed", "Succeeded"])),
+            Step::Finish("Complete", "CompletionsReached")
+        );
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //!
 //! They act through the API like anybody else, so that admission webhooks see all that they do.
 
-
 mod deployment;
 mod disruption;
 mod endpoints;
@@ -46,8 +45,12 @@ pub fn start(
 fn deployments(informers: &Arc<Informers>, tasks: &Tasks, client: Client) {
     let controller = deployment::Controller::new(client);
     let queue = run("deployment", tasks, move |key| controller.clone().reconcile(key));
-    each(tasks, informers.deployments.subscribe(), &queue, |deployment| Some(key(deployment)));
-    each(tasks, informers.replica_sets.subscribe(), &queue, |set| owner(set, "Deployment"));
+    each(tasks, informers.deployments.subscribe(), &queue, |deployment| {
+        Some(key(deployment))
+    });
+    each(tasks, informers.replica_sets.subscribe(), &queue, |set| {
+        owner(set, "Deployment")
+    });
 }
 
 fn replica_sets(informers: &Arc<Informers>, tasks: &Tasks, client: Client) {
@@ -55,10 +58,15 @@ fn replica_sets(informers: &Arc<Informers>, tasks: &Tasks, client: Client) {
     let queue = run("replicaset", tasks, move |key| controller.clone().reconcile(key));
     each(tasks, informers.replica_sets.subscribe(), &queue, |set| Some(key(set)));
     let known = Arc::clone(informers);
-    each_many(tasks, informers.pods.subscribe(), &queue, move |pod| match objects::controller_of(pod) {
-        Some(_) => owner(pod, "ReplicaSet").into_iter().collect(),
-        None => replicaset::could_adopt(&known, pod),
-    });
+    each_many(
+        tasks,
+        informers.pods.subscribe(),
+        &queue,
+        move |pod| match objects::controller_of(pod) {
+            Some(_) => owner(pod, "ReplicaSet").into_iter().collect(),
+            None => replicaset::could_adopt(&known, pod),
+        },
+    );
 }
 
 fn jobs(informers: &Arc<Informers>, tasks: &Tasks, client: Client) {
@@ -86,7 +94,9 @@ fn each<K: Send + Sync + 'static>(
     queue: &Queue,
     key_of: impl Fn(&K) -> Option<Key> + Send + Sync + 'static,
 ) {
-    each_many(tasks, changes, queue, move |object| key_of(object).into_iter().collect());
+    each_many(tasks, changes, queue, move |object| {
+        key_of(object).into_iter().collect()
+    });
 }
 
 /// Pushes several keys for each object that changes.
@@ -112,7 +122,9 @@ fn owner<K: Resource>(object: &K, kind: &str) -> Option<Key> {
 
 /// Makes a merge patch replace an object: what is in `earlier` and not in `patch` becomes null.
 fn clear_absent(patch: &mut Value, earlier: &Value) {
-    let (Some(patch), Some(earlier)) = (patch.as_object_mut(), earlier.as_object()) else { return };
+    let (Some(patch), Some(earlier)) = (patch.as_object_mut(), earlier.as_object()) else {
+        return;
+    };
     for key in earlier.keys() {
         patch.entry(key.clone()).or_insert(Value::Null);
     }

@@ -28,12 +28,17 @@ pub fn controlled_by<K: Resource<DynamicType = ()>>(owner: &K) -> Option<OwnerRe
 
 /// The owner reference with `controller: true`.
 pub fn controller_of(object: &impl ResourceExt) -> Option<&OwnerReference> {
-    object.owner_references().iter().find(|owner| owner.controller == Some(true))
+    object
+        .owner_references()
+        .iter()
+        .find(|owner| owner.controller == Some(true))
 }
 
 /// Whether the selector matches the labels; an empty or invalid one matches nothing.
 pub fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    let Ok(selector) = Selector::try_from(selector.clone()) else { return false };
+    let Ok(selector) = Selector::try_from(selector.clone()) else {
+        return false;
+    };
     !selector.selects_all() && selector.matches(labels)
 }
 
@@ -51,7 +56,12 @@ pub fn share_of(value: &IntOrString, total: i32, round_up: bool) -> i32 {
 
 /// A condition of a pod by its type.
 pub fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
-    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == type_)
+    pod.status
+        .as_ref()?
+        .conditions
+        .as_ref()?
+        .iter()
+        .find(|condition| condition.type_ == type_)
 }
 
 /// Whether the pod's Ready condition holds.
@@ -61,7 +71,10 @@ pub fn is_ready(pod: &Pod) -> bool {
 
 /// The pod's phase, `Pending` where it has none yet.
 pub fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
+    pod.status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or("Pending")
 }
 
 /// Whether the pod is neither finished nor going away.

@@ -13,7 +13,8 @@ use serde_json::json;
 use super::events::Events;
 use super::informer::Informers;
 use super::objects::{
-    controlled_by, controller_of, is_active, is_available, is_ready, now, phase, ready_for, selects, suffix, unless_gone,
+    controlled_by, controller_of, is_active, is_available, is_ready, now, phase, ready_for, selects, suffix,
+    unless_gone,
 };
 use super::queue::{Key, key};
 
@@ -28,7 +29,13 @@ pub struct Controller {
 pub fn could_adopt(informers: &Informers, pod: &Pod) -> Vec<Key> {
     let same_namespace = |set: &ReplicaSet| set.namespace() == pod.namespace();
     let matching = |set: &ReplicaSet| same_namespace(set) && selects(&set.spec.selector, pod.labels());
-    informers.replica_sets.store().state_filter(matching).iter().map(|set| key(set.as_ref())).collect()
+    informers
+        .replica_sets
+        .store()
+        .state_filter(matching)
+        .iter()
+        .map(|set| key(set.as_ref()))
+        .collect()
 }
 
 impl Controller {
@@ -45,7 +52,9 @@ impl Controller {
     pub async fn reconcile(self, (namespace, name): Key) -> anyhow::Result<Option<Duration>> {
         let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &namespace);
         let pods_api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
-        let Some(set) = api.get_opt(&name).await? else { return Ok(None) };
+        let Some(set) = api.get_opt(&name).await? else {
+            return Ok(None);
+        };
         let mut pods = self.pods_of(&pods_api, &set).await?;
         let mut failure = None;
         if set.metadata.deletion_timestamp.is_none() {
@@ -64,7 +73,9 @@ impl Controller {
                 Some(owner) if Some(&owner.uid) == set.metadata.uid.as_ref() => pods.push(pod),
                 None if is_active(&pod) && selects(&set.spec.selector, pod.labels()) => {
                     let patch = json!({"metadata": {"ownerReferences": [controlled_by(set)]}});
-                    let adopted = api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
+                    let adopted = api
+                        .patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(patch))
+                        .await;
                     pods.extend(unless_gone(adopted)?);
                 }
                 _ => {}
@@ -93,10 +104,18 @@ impl Controller {
         }
         let surplus = active.saturating_sub(wanted);
         for pod in surplus_of(pods, surplus) {
-            let only_this = Preconditions { uid: pod.uid(), ..Preconditions::default() };
-            let params = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
+            let only_this = Preconditions {
+                uid: pod.uid(),
+                ..Preconditions::default()
+            };
+            let params = DeleteParams {
+                preconditions: Some(only_this),
+                ..DeleteParams::default()
+            };
             if unless_gone(api.delete(&pod.name_any(), &params).await)?.is_some() {
-                self.events.normal(set, "SuccessfulDelete", format!("Deleted pod: {}", pod.name_any())).await;
+                self.events
+                    .normal(set, "SuccessfulDelete", format!("Deleted pod: {}", pod.name_any()))
+                    .await;
             }
         }
         Ok(None)
@@ -145,24 +164,47 @@ fn surplus_of(pods: &[Pod], surplus: usize) -> Vec<Pod> {
             .and_then(|cost| cost.parse().ok())
             .unwrap_or(0);
         let ready_seconds = ready_for(pod).map(|time| time.as_secs());
-        (assigned, running, is_ready(pod), cost, ready_seconds, Reverse(restarts(pod)), Reverse(pod.creation_timestamp()))
+        (
+            assigned,
+            running,
+            is_ready(pod),
+            cost,
+            ready_seconds,
+            Reverse(restarts(pod)),
+            Reverse(pod.creation_timestamp()),
+        )
     });
     active.into_iter().take(surplus).cloned().collect()
 }
 
 fn restarts(pod: &Pod) -> i32 {
-    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-    statuses.into_iter().flatten().map(|status| status.restart_count).max().unwrap_or(0)
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref());
+    statuses
+        .into_iter()
+        .flatten()
+        .map(|status| status.restart_count)
+        .max()
+        .unwrap_or(0)
 }
 
 fn status_of(set: &ReplicaSet, pods: &[Pod], failure: Option<&str>) -> ReplicaSetStatus {
     let active: Vec<&Pod> = pods.iter().filter(|pod| is_active(pod)).collect();
     let count = |holds: &dyn Fn(&Pod) -> bool| active.iter().filter(|pod| holds(pod)).count() as i32;
     let min_ready = set.spec.min_ready_seconds.unwrap_or(0);
-    let labels = set.spec.template.as_ref().and_then(|template| template.metadata.as_ref()?.labels.clone());
+    let labels = set
+        .spec
+        .template
+        .as_ref()
+        .and_then(|template| template.metadata.as_ref()?.labels.clone());
     let labels = labels.unwrap_or_default();
     let fully_labelled = |pod: &Pod| labels.iter().all(|(key, value)| pod.labels().get(key) == Some(value));
-    let leaving = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_some()).count() as i32;
+    let leaving = pods
+        .iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_some())
+        .count() as i32;
     ReplicaSetStatus {
         replicas: active.len() as i32,
         fully_labeled_replicas: Some(count(&fully_labelled)),
@@ -175,7 +217,10 @@ fn status_of(set: &ReplicaSet, pods: &[Pod], failure: Option<&str>) -> ReplicaSe
 }
 
 fn replica_failure(set: &ReplicaSet, message: &str) -> ReplicaSetCondition {
-    let before = set.status.as_ref().and_then(|status| status.conditions.as_ref()?.first().cloned());
+    let before = set
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref()?.first().cloned());
     let since = before.and_then(|condition| condition.last_transition_time);
     ReplicaSetCondition {
         type_: Some("ReplicaFailure".into()),
@@ -186,21 +231,31 @@ fn replica_failure(set: &ReplicaSet, message: &str) -> ReplicaSetCondition {
     }
 }
 
-async fn write_status(api: &Api<ReplicaSet>, set: &ReplicaSet, pods: &[Pod], failure: Option<&str>) -> anyhow::Result<()> {
+async fn write_status(
+    api: &Api<ReplicaSet>,
+    set: &ReplicaSet,
+    pods: &[Pod],
+    failure: Option<&str>,
+) -> anyhow::Result<()> {
     let status = status_of(set, pods, failure);
     if set.status.as_ref() == Some(&status) {
         return Ok(());
     }
     let mut body = json!({"status": status});
     super::clear_absent(&mut body["status"], &serde_json::to_value(&set.status)?);
-    unless_gone(api.patch_status(&set.name_any(), &PatchParams::default(), &Patch::Merge(body)).await)?;
+    unless_gone(
+        api.patch_status(&set.name_any(), &PatchParams::default(), &Patch::Merge(body))
+            .await,
+    )?;
     Ok(())
 }
 
 /// When the next pod will have been ready for long enough to count as available.
 fn next_look(set: &ReplicaSet, pods: &[Pod]) -> Option<Duration> {
     let min_ready = set.spec.min_ready_seconds.unwrap_or(0);
-    let waiting = pods.iter().filter(|pod| is_active(pod) && is_ready(pod) && !is_available(pod, min_ready));
+    let waiting = pods
+        .iter()
+        .filter(|pod| is_active(pod) && is_ready(pod) && !is_available(pod, min_ready));
     waiting
         .filter_map(ready_for)
         .map(|so_far| Duration::from_secs(min_ready.max(0) as u64).saturating_sub(so_far) + Duration::from_millis(100))
@@ -251,7 +306,9 @@ mod tests {
     #[test]
     fn a_cheap_pod_is_deleted_before_a_newer_one() {
         let mut cheap = pod("cheap", "Running", Some("2026-01-01T00:01:00Z"));
-        cheap.annotations_mut().insert("controller.kubernetes.io/pod-deletion-cost".into(), "-5".into());
+        cheap
+            .annotations_mut()
+            .insert("controller.kubernetes.io/pod-deletion-cost".into(), "-5".into());
         let pods = [pod("new", "Running", Some("2026-01-01T09:00:00Z")), cheap];
         assert_eq!(names(&surplus_of(&pods, 1)), ["cheap"]);
     }
@@ -260,7 +317,11 @@ mod tests {
     fn pods_that_leave_do_not_count() {
         let mut leaving = pod("leaving", "Running", Some("2026-01-01T00:01:00Z"));
         leaving.metadata.deletion_timestamp = Some(now());
-        let pods = [leaving, pod("failed", "Failed", None), pod("good", "Running", Some("2026-01-01T00:01:00Z"))];
+        let pods = [
+            leaving,
+            pod("failed", "Failed", None),
+            pod("good", "Running", Some("2026-01-01T00:01:00Z")),
+        ];
         let status = status_of(&set(1, 0), &pods, None);
         assert_eq!((status.replicas, status.available_replicas), (1, Some(1)));
         assert_eq!(status.terminating_replicas, Some(1));

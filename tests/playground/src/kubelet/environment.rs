@@ -40,7 +40,11 @@ pub struct Facts<'a> {
 ///
 /// # Errors
 /// When something referred to is not there.
-pub async fn resolve(client: &Client, facts: &Facts<'_>, container: &Container) -> Result<BTreeMap<String, String>, EnvironmentError> {
+pub async fn resolve(
+    client: &Client,
+    facts: &Facts<'_>,
+    container: &Container,
+) -> Result<BTreeMap<String, String>, EnvironmentError> {
     let mut variables = imported(client, facts, container).await?;
     for variable in container.env.iter().flatten() {
         if let Some(value) = value_of(client, facts, container, variable, &variables).await? {
@@ -50,12 +54,19 @@ pub async fn resolve(client: &Client, facts: &Facts<'_>, container: &Container) 
     Ok(variables)
 }
 
-async fn imported(client: &Client, facts: &Facts<'_>, container: &Container) -> Result<BTreeMap<String, String>, EnvironmentError> {
+async fn imported(
+    client: &Client,
+    facts: &Facts<'_>,
+    container: &Container,
+) -> Result<BTreeMap<String, String>, EnvironmentError> {
     let namespace = facts.pod.namespace().unwrap_or_default();
     let mut variables = BTreeMap::new();
     for source in container.env_from.iter().flatten() {
         let (data, optional) = if let Some(reference) = &source.config_map_ref {
-            (config_map(client, &namespace, &reference.name).await?, reference.optional)
+            (
+                config_map(client, &namespace, &reference.name).await?,
+                reference.optional,
+            )
         } else if let Some(reference) = &source.secret_ref {
             (secret(client, &namespace, &reference.name).await?, reference.optional)
         } else {
@@ -69,7 +80,12 @@ async fn imported(client: &Client, facts: &Facts<'_>, container: &Container) -> 
                 variables.extend(data.into_iter().map(|(key, value)| (format!("{prefix}{key}"), value)));
             }
             None if optional == Some(true) => {}
-            None => return Err(EnvironmentError::Missing(format!("{:?} not found", name.cloned().unwrap_or_default()))),
+            None => {
+                return Err(EnvironmentError::Missing(format!(
+                    "{:?} not found",
+                    name.cloned().unwrap_or_default()
+                )));
+            }
         }
     }
     Ok(variables)
@@ -108,16 +124,28 @@ async fn value_of(
 
 async fn keyed(client: &Client, namespace: &str, source: &EnvVarSource) -> Result<Option<String>, EnvironmentError> {
     let (data, name, key, optional) = if let Some(reference) = &source.config_map_key_ref {
-        (config_map(client, namespace, &reference.name).await?, &reference.name, &reference.key, reference.optional)
+        (
+            config_map(client, namespace, &reference.name).await?,
+            &reference.name,
+            &reference.key,
+            reference.optional,
+        )
     } else if let Some(reference) = &source.secret_key_ref {
-        (secret(client, namespace, &reference.name).await?, &reference.name, &reference.key, reference.optional)
+        (
+            secret(client, namespace, &reference.name).await?,
+            &reference.name,
+            &reference.key,
+            reference.optional,
+        )
     } else {
         return Err(EnvironmentError::UnknownField("valueFrom".into()));
     };
     match data.and_then(|mut data| data.remove(key)) {
         Some(value) => Ok(Some(value)),
         None if optional == Some(true) => Ok(None),
-        None => Err(EnvironmentError::Missing(format!("couldn't find key {key} in {namespace}/{name}"))),
+        None => Err(EnvironmentError::Missing(format!(
+            "couldn't find key {key} in {namespace}/{name}"
+        ))),
     }
 }
 
@@ -130,14 +158,19 @@ fn field_of(facts: &Facts<'_>, field: &ObjectFieldSelector) -> Result<String, En
         "metadata.namespace" => pod.namespace().unwrap_or_default(),
         "metadata.uid" => pod.uid().unwrap_or_default(),
         "spec.nodeName" => spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
-        "spec.serviceAccountName" => spec.and_then(|spec| spec.service_account_name.clone()).unwrap_or_else(|| "default".into()),
+        "spec.serviceAccountName" => spec
+            .and_then(|spec| spec.service_account_name.clone())
+            .unwrap_or_else(|| "default".into()),
         "status.podIP" | "status.podIPs" => facts.pod_ip.clone(),
         "status.hostIP" | "status.hostIPs" => facts.node_ip.clone(),
         _ => {
             let keyed = |prefix: &str| path.strip_prefix(prefix)?.strip_suffix("']").map(str::to_owned);
             let found = keyed("metadata.labels['").map(|key| pod.labels().get(&key).cloned());
-            let found = found.or_else(|| keyed("metadata.annotations['").map(|key| pod.annotations().get(&key).cloned()));
-            found.ok_or_else(|| EnvironmentError::UnknownField(path.to_owned()))?.unwrap_or_default()
+            let found =
+                found.or_else(|| keyed("metadata.annotations['").map(|key| pod.annotations().get(&key).cloned()));
+            found
+                .ok_or_else(|| EnvironmentError::UnknownField(path.to_owned()))?
+                .unwrap_or_default()
         }
     };
     Ok(value)
@@ -146,7 +179,10 @@ fn field_of(facts: &Facts<'_>, field: &ObjectFieldSelector) -> Result<String, En
 fn resource_of(facts: &Facts<'_>, own: &Container, field: &ResourceFieldSelector) -> Result<String, EnvironmentError> {
     let named = field.container_name.as_ref().and_then(|name| {
         let spec = facts.pod.spec.as_ref()?;
-        spec.containers.iter().chain(spec.init_containers.iter().flatten()).find(|container| container.name == *name)
+        spec.containers
+            .iter()
+            .chain(spec.init_containers.iter().flatten())
+            .find(|container| container.name == *name)
     });
     let resources = named.unwrap_or(own).resources.as_ref();
     let (limits, requests) = (Resources::limits(resources), Resources::requests(resources));
@@ -157,7 +193,12 @@ fn resource_of(facts: &Facts<'_>, own: &Container, field: &ResourceFieldSelector
         "requests.memory" => requests.memory,
         other => return Err(EnvironmentError::UnknownField(other.to_owned())),
     };
-    let divisor = field.divisor.as_ref().and_then(parse).filter(|divisor| *divisor > 0.0).unwrap_or(1.0);
+    let divisor = field
+        .divisor
+        .as_ref()
+        .and_then(parse)
+        .filter(|divisor| *divisor > 0.0)
+        .unwrap_or(1.0);
     Ok(format!("{:.0}", (value.unwrap_or(0.0) / divisor).ceil()))
 }
 
@@ -199,7 +240,10 @@ mod tests {
     #[test]
     fn references_are_expanded_and_doubled_dollars_are_not() {
         assert_eq!(expand("http://$(POD_IP):80", &variables()), "http://127.1.2.3:80");
-        assert_eq!(expand("$$(POD_IP) $(NONE) $(open $x", &variables()), "$(POD_IP) $(NONE) $(open $x");
+        assert_eq!(
+            expand("$$(POD_IP) $(NONE) $(open $x", &variables()),
+            "$(POD_IP) $(NONE) $(open $x"
+        );
     }
 
     #[test]
@@ -215,10 +259,16 @@ mod tests {
             pod: &pod,
             pod_ip: "127.1.2.3".into(),
             node_ip: "127.1.0.1".into(),
-            allocatable: Resources { cpu: Some(8.0), memory: Some(1e9) },
+            allocatable: Resources {
+                cpu: Some(8.0),
+                memory: Some(1e9),
+            },
         };
         let field = |path: &str| {
-            let selector = ObjectFieldSelector { field_path: path.into(), api_version: None };
+            let selector = ObjectFieldSelector {
+                field_path: path.into(),
+                api_version: None,
+            };
             field_of(&facts, &selector)
         };
         assert_eq!(field("status.podIP").unwrap(), "127.1.2.3");
@@ -226,7 +276,8 @@ mod tests {
         assert_eq!(field("metadata.annotations['none']").unwrap(), "");
         assert!(field("spec.colour").is_err());
         let own = &pod.spec.as_ref().unwrap().containers[0];
-        let resource = |json: serde_json::Value| resource_of(&facts, own, &serde_json::from_value(json).unwrap()).unwrap();
+        let resource =
+            |json: serde_json::Value| resource_of(&facts, own, &serde_json::from_value(json).unwrap()).unwrap();
         assert_eq!(resource(json!({"resource": "limits.cpu"})), "2");
         assert_eq!(resource(json!({"resource": "limits.cpu", "divisor": "1m"})), "1500");
         assert_eq!(resource(json!({"resource": "requests.memory", "divisor": "1Mi"})), "64");

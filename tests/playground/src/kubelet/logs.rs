@@ -39,9 +39,18 @@ impl Log {
     /// The text, or its last lines; `None` for the previous instance where there was none.
     pub fn text(&self, previous: bool, tail: Option<usize>) -> Option<String> {
         let lines = self.lines.lock();
-        let lines = if previous { lines.previous.as_ref()? } else { &lines.present };
+        let lines = if previous {
+            lines.previous.as_ref()?
+        } else {
+            &lines.present
+        };
         let skipped = tail.map_or(0, |tail| lines.len().saturating_sub(tail));
-        Some(lines.iter().skip(skipped).fold(String::new(), |text, line| text + line + "\n"))
+        Some(
+            lines
+                .iter()
+                .skip(skipped)
+                .fold(String::new(), |text, line| text + line + "\n"),
+        )
     }
 }
 

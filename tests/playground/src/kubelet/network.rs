@@ -39,7 +39,11 @@ impl Network {
             Some((second, claim))
         });
         let (second, claim) = claimed.context("64 playgrounds run already: no loopback network is free")?;
-        Ok(Self { second, pods: Mutex::default(), _claim: claim })
+        Ok(Self {
+            second,
+            pods: Mutex::default(),
+            _claim: claim,
+        })
     }
 
     /// The node's own address.
@@ -67,8 +71,12 @@ impl Network {
             return Ok(*address);
         }
         let start = pool.next.max(FIRST);
-        let mut hosts = (start..=LAST).chain(FIRST..start).filter(|host| !matches!(host & 0xff, 0 | 255));
-        let host = hosts.find(|host| !pool.taken.contains(host)).context("no pod address is free")?;
+        let mut hosts = (start..=LAST)
+            .chain(FIRST..start)
+            .filter(|host| !matches!(host & 0xff, 0 | 255));
+        let host = hosts
+            .find(|host| !pool.taken.contains(host))
+            .context("no pod address is free")?;
         pool.taken.insert(host);
         pool.next = host + 1;
         let address = self.address(host);

@@ -8,7 +8,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 /// The number that a quantity stands for (cores, bytes, pieces); `None` where it is not one.
 pub fn parse(quantity: &Quantity) -> Option<f64> {
     let text = quantity.0.trim();
-    let end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')))
+        .unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
     if let Some(exponent) = suffix.strip_prefix(['e', 'E']).filter(|rest| !rest.is_empty()) {
         return format!("{number}e{exponent}").parse().ok();
@@ -35,7 +37,10 @@ fn factor(suffix: &str) -> Option<f64> {
         ("Pi", 1_125_899_906_842_624.0),
         ("Ei", 1_152_921_504_606_846_976.0),
     ];
-    SUFFIXES.iter().find(|(known, _)| *known == suffix).map(|(_, factor)| *factor)
+    SUFFIXES
+        .iter()
+        .find(|(known, _)| *known == suffix)
+        .map(|(_, factor)| *factor)
 }
 
 /// CPU and memory, in cores and bytes.
@@ -51,7 +56,10 @@ impl Resources {
     /// Reads the entries `cpu` and `memory` of a resource list.
     pub fn of(list: Option<&BTreeMap<String, Quantity>>) -> Self {
         let value = |name: &str| list.and_then(|list| list.get(name)).and_then(parse);
-        Self { cpu: value("cpu"), memory: value("memory") }
+        Self {
+            cpu: value("cpu"),
+            memory: value("memory"),
+        }
     }
 
     /// The limits of a container.
@@ -63,17 +71,26 @@ impl Resources {
     pub fn requests(resources: Option<&ResourceRequirements>) -> Self {
         let requests = Self::of(resources.and_then(|resources| resources.requests.as_ref()));
         let limits = Self::limits(resources);
-        Self { cpu: requests.cpu.or(limits.cpu), memory: requests.memory.or(limits.memory) }
+        Self {
+            cpu: requests.cpu.or(limits.cpu),
+            memory: requests.memory.or(limits.memory),
+        }
     }
 
     fn plus(self, other: Self) -> Self {
         let add = |a: Option<f64>, b: Option<f64>| Some(a.unwrap_or(0.0) + b.unwrap_or(0.0));
-        Self { cpu: add(self.cpu, other.cpu), memory: add(self.memory, other.memory) }
+        Self {
+            cpu: add(self.cpu, other.cpu),
+            memory: add(self.memory, other.memory),
+        }
     }
 
     fn largest(self, other: Self) -> Self {
         let max = |a: Option<f64>, b: Option<f64>| Some(a.unwrap_or(0.0).max(b.unwrap_or(0.0)));
-        Self { cpu: max(self.cpu, other.cpu), memory: max(self.memory, other.memory) }
+        Self {
+            cpu: max(self.cpu, other.cpu),
+            memory: max(self.memory, other.memory),
+        }
     }
 }
 
@@ -85,7 +102,9 @@ pub fn is_sidecar(container: &Container) -> bool {
 /// What the scheduler sets aside for a pod: its containers and sidecars together, or, if that is more, the largest
 /// init container with the sidecars that started before it.
 pub fn pod_requests(pod: &Pod) -> Resources {
-    let Some(spec) = pod.spec.as_ref() else { return Resources::default() };
+    let Some(spec) = pod.spec.as_ref() else {
+        return Resources::default();
+    };
     let request = |container: &Container| Resources::requests(container.resources.as_ref());
     let mut sidecars = Resources::default();
     let mut initial = Resources::default();
@@ -97,7 +116,11 @@ pub fn pod_requests(pod: &Pod) -> Resources {
             initial = initial.largest(sidecars.plus(request(container)));
         }
     }
-    spec.containers.iter().map(request).fold(sidecars, Resources::plus).largest(initial)
+    spec.containers
+        .iter()
+        .map(request)
+        .fold(sidecars, Resources::plus)
+        .largest(initial)
 }
 
 #[cfg(test)]
@@ -108,9 +131,14 @@ mod tests {
 
     #[test]
     fn suffixes_and_exponents() {
-        for (text, number) in
-            [("250m", 0.25), ("2", 2.0), ("1.5Gi", 1.5 * 1_073_741_824.0), ("3e2", 300.0), ("1E", 1e18), ("128Mi", 134_217_728.0)]
-        {
+        for (text, number) in [
+            ("250m", 0.25),
+            ("2", 2.0),
+            ("1.5Gi", 1.5 * 1_073_741_824.0),
+            ("3e2", 300.0),
+            ("1E", 1e18),
+            ("128Mi", 134_217_728.0),
+        ] {
             assert_eq!(parse(&Quantity(text.into())), Some(number), "{text}");
         }
         assert_eq!(parse(&Quantity("lots".into())), None);

@@ -57,7 +57,9 @@ impl Controller {
     /// Those of the API, after which the step is tried again.
     pub async fn reconcile(self, (namespace, name): Key) -> anyhow::Result<Option<Duration>> {
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), &namespace);
-        let Some(deployment) = api.get_opt(&name).await? else { return Ok(None) };
+        let Some(deployment) = api.get_opt(&name).await? else {
+            return Ok(None);
+        };
         let sets = self.sets_of(&deployment).await?;
         let mut rollout = Rollout { deployment, sets };
         if rollout.deployment.metadata.deletion_timestamp.is_none() {
@@ -73,14 +75,18 @@ impl Controller {
     /// The replica sets that the Deployment controls; orphans that its selector matches are adopted.
     async fn sets_of(&self, deployment: &Deployment) -> anyhow::Result<Vec<ReplicaSet>> {
         let api = self.sets_api(deployment);
-        let Some(spec) = deployment.spec.as_ref() else { return Ok(Vec::new()) };
         let mut sets = Vec::new();
         for set in api.list(&ListParams::default()).await? {
             match controller_of(&set) {
                 Some(owner) if Some(&owner.uid) == deployment.metadata.uid.as_ref() => sets.push(set),
-                None if selects(&spec.selector, set.labels()) && set.metadata.deletion_timestamp.is_none() => {
+                None if selects(&deployment.spec.selector, set.labels())
+                    && set.metadata.deletion_timestamp.is_none() =>
+                {
                     let owners = json!({"metadata": {"ownerReferences": [super::objects::controlled_by(deployment)]}});
-                    sets.push(api.patch(&set.name_any(), &PatchParams::default(), &Patch::Merge(owners)).await?);
+                    sets.push(
+                        api.patch(&set.name_any(), &PatchParams::default(), &Patch::Merge(owners))
+                            .await?,
+                    );
                 }
                 _ => {}
             }
@@ -91,7 +97,7 @@ impl Controller {
 
     async fn advance(&self, rollout: &mut Rollout) -> anyhow::Result<()> {
         let bounds = Bounds::of(&rollout.deployment);
-        let paused = rollout.deployment.spec.as_ref().and_then(|spec| spec.paused) == Some(true);
+        let paused = rollout.deployment.spec.paused == Some(true);
         let recreate = plan::is_recreate(&rollout.deployment);
         self.renew_revision(rollout).await?;
         let old = rollout.old_sets();
@@ -103,8 +109,11 @@ impl Controller {
         let Some(new) = rollout.new_set() else {
             return self.start_rollout(rollout, bounds, recreate).await;
         };
-        let steps =
-            if recreate { plan::recreate(bounds, Some(new), &old) } else { plan::roll(bounds, new, &old) };
+        let steps = if recreate {
+            plan::recreate(bounds, Some(new), &old)
+        } else {
+            plan::roll(bounds, new, &old)
+        };
         self.resize(rollout, bounds, steps).await?;
         self.forget_old(rollout).await
     }
@@ -118,7 +127,9 @@ impl Controller {
         if !changed.is_empty() {
             let patch = json!({"metadata": {"annotations": changed}});
             let api = self.sets_api(&rollout.deployment);
-            let new = api.patch(&new.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
+            let new = api
+                .patch(&new.name_any(), &PatchParams::default(), &Patch::Merge(patch))
+                .await?;
             number = revision::revision(&new);
             for set in &mut rollout.sets {
                 if set.uid() == new.uid() {
@@ -136,7 +147,8 @@ impl Controller {
         }
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), &deployment.namespace().unwrap_or_default());
         let patch = json!({"metadata": {"annotations": {revision::REVISION: number}}});
-        api.patch(&deployment.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
+        api.patch(&deployment.name_any(), &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
         Ok(())
     }
 
@@ -152,10 +164,15 @@ impl Controller {
         let size = plan::size_of_new(bounds, recreate, 0, total);
         let number = rollout.latest_old_revision() + 1;
         let set = revision::fresh(&rollout.deployment, size, number);
-        let set = self.sets_api(&rollout.deployment).create(&PostParams::default(), &set).await?;
+        let set = self
+            .sets_api(&rollout.deployment)
+            .create(&PostParams::default(), &set)
+            .await?;
         self.number(&rollout.deployment, number).await?;
         let message = format!("Scaled up replica set {} from 0 to {size}", set.name_any());
-        self.events.normal(&rollout.deployment, "ScalingReplicaSet", message).await;
+        self.events
+            .normal(&rollout.deployment, "ScalingReplicaSet", message)
+            .await;
         rollout.sets.push(set);
         Ok(())
     }
@@ -167,10 +184,16 @@ impl Controller {
                 "metadata": {"annotations": revision::sizing(bounds)},
                 "spec": {"replicas": step.to},
             });
-            api.patch(&step.set, &PatchParams::default(), &Patch::Merge(patch)).await?;
+            api.patch(&step.set, &PatchParams::default(), &Patch::Merge(patch))
+                .await?;
             let direction = if step.to > step.from { "up" } else { "down" };
-            let message = format!("Scaled {direction} replica set {} from {} to {}", step.set, step.from, step.to);
-            self.events.normal(&rollout.deployment, "ScalingReplicaSet", message).await;
+            let message = format!(
+                "Scaled {direction} replica set {} from {} to {}",
+                step.set, step.from, step.to
+            );
+            self.events
+                .normal(&rollout.deployment, "ScalingReplicaSet", message)
+                .await;
         }
         self.note_sizes(rollout, bounds, &steps).await
     }
@@ -179,25 +202,32 @@ impl Controller {
     async fn note_sizes(&self, rollout: &Rollout, bounds: Bounds, steps: &[Resize]) -> anyhow::Result<()> {
         let sizing = revision::sizing(bounds);
         for set in rollout.sets.iter().filter(|set| wanted(set) > 0) {
-            let noted = sizing.iter().all(|(key, value)| set.annotations().get(key) == Some(value));
+            let noted = sizing
+                .iter()
+                .all(|(key, value)| set.annotations().get(key) == Some(value));
             if noted || steps.iter().any(|step| step.set == set.name_any()) {
                 continue;
             }
             let patch = json!({"metadata": {"annotations": sizing}});
-            self.sets_api(&rollout.deployment).patch(&set.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
+            self.sets_api(&rollout.deployment)
+                .patch(&set.name_any(), &PatchParams::default(), &Patch::Merge(patch))
+                .await?;
         }
         Ok(())
     }
 
     /// Deletes empty old sets beyond the history that is kept.
     async fn forget_old(&self, rollout: &Rollout) -> anyhow::Result<()> {
-        let kept = rollout.deployment.spec.as_ref().and_then(|spec| spec.revision_history_limit).unwrap_or(10);
+        let kept = rollout.deployment.spec.revision_history_limit.unwrap_or(10);
         let mut old = rollout.old_sets();
         old.retain(|set| wanted(set) == 0 && plan::existing(set) == 0 && set.metadata.deletion_timestamp.is_none());
         old.sort_by_key(|set| revision::revision(set));
         let surplus = old.len().saturating_sub(kept.max(0) as usize);
         for set in &old[..surplus] {
-            let gone = self.sets_api(&rollout.deployment).delete(&set.name_any(), &Default::default()).await;
+            let gone = self
+                .sets_api(&rollout.deployment)
+                .delete(&set.name_any(), &Default::default())
+                .await;
             unless_gone(gone)?;
         }
         Ok(())
@@ -207,7 +237,11 @@ impl Controller {
         let deployment = &rollout.deployment;
         let failure = rollout.sets.iter().find_map(|set| {
             let conditions = set.status.as_ref()?.conditions.as_ref()?;
-            conditions.iter().find(|condition| condition.type_.as_deref() == Some("ReplicaFailure"))?.message.clone()
+            conditions
+                .iter()
+                .find(|condition| condition.type_.as_deref() == Some("ReplicaFailure"))?
+                .message
+                .clone()
         });
         let status = status::status(deployment, rollout.new_set(), &rollout.sets, failure.as_deref());
         let able = status.available_replicas.unwrap_or(0);
@@ -217,7 +251,10 @@ impl Controller {
             let mut body = json!({"status": status});
             super::clear_absent(&mut body["status"], &serde_json::to_value(&deployment.status)?);
             let patch = Patch::Merge(body);
-            unless_gone(api.patch_status(&deployment.name_any(), &PatchParams::default(), &patch).await)?;
+            unless_gone(
+                api.patch_status(&deployment.name_any(), &PatchParams::default(), &patch)
+                    .await,
+            )?;
         }
         Ok((!complete).then(|| status::deadline(deployment).min(Duration::from_secs(10))))
     }

@@ -25,24 +25,43 @@ pub struct Bounds {
 impl Bounds {
     /// The bounds of a Deployment; surge rounds up, unavailable down, and not both may be nothing.
     pub fn of(deployment: &Deployment) -> Self {
-        let spec = deployment.spec.as_ref();
-        let replicas = spec.and_then(|spec| spec.replicas).unwrap_or(1);
+        let replicas = deployment.spec.replicas.unwrap_or(1);
         if is_recreate(deployment) {
-            return Self { replicas, surge: 0, unavailable: replicas };
+            return Self {
+                replicas,
+                surge: 0,
+                unavailable: replicas,
+            };
         }
-        let rolling = spec.and_then(|spec| spec.strategy.as_ref()?.rolling_update.as_ref());
+        let rolling = deployment
+            .spec
+            .strategy
+            .as_ref()
+            .and_then(|strategy| strategy.rolling_update.as_ref());
         let quarter = IntOrString::String("25%".into());
-        let surge = rolling.and_then(|rolling| rolling.max_surge.as_ref()).unwrap_or(&quarter);
-        let unavailable = rolling.and_then(|rolling| rolling.max_unavailable.as_ref()).unwrap_or(&quarter);
+        let surge = rolling
+            .and_then(|rolling| rolling.max_surge.as_ref())
+            .unwrap_or(&quarter);
+        let unavailable = rolling
+            .and_then(|rolling| rolling.max_unavailable.as_ref())
+            .unwrap_or(&quarter);
         let surge = share_of(surge, replicas, true);
         let unavailable = share_of(unavailable, replicas, false).min(replicas);
         let unavailable = if surge == 0 && unavailable == 0 { 1 } else { unavailable };
-        Self { replicas, surge, unavailable }
+        Self {
+            replicas,
+            surge,
+            unavailable,
+        }
     }
 
     /// The most pods that may exist.
     pub fn most(&self) -> i32 {
-        if self.replicas > 0 { self.replicas + self.surge } else { 0 }
+        if self.replicas > 0 {
+            self.replicas + self.surge
+        } else {
+            0
+        }
     }
 
     /// The fewest pods that must stay available.
@@ -53,8 +72,12 @@ impl Bounds {
 
 /// Whether old pods go before new ones come.
 pub fn is_recreate(deployment: &Deployment) -> bool {
-    let strategy = deployment.spec.as_ref().and_then(|spec| spec.strategy.as_ref());
-    strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate")
+    deployment
+        .spec
+        .strategy
+        .as_ref()
+        .and_then(|strategy| strategy.type_.as_deref())
+        == Some("Recreate")
 }
 
 /// The replicas that a set should have.
@@ -64,7 +87,10 @@ pub fn wanted(set: &ReplicaSet) -> i32 {
 
 /// The replicas of a set that are available.
 pub fn available(set: &ReplicaSet) -> i32 {
-    set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0)
+    set.status
+        .as_ref()
+        .and_then(|status| status.available_replicas)
+        .unwrap_or(0)
 }
 
 /// The pods that a set has.
@@ -89,12 +115,19 @@ pub struct Resize {
 
 fn resize(set: &ReplicaSet, to: i32) -> Option<Resize> {
     let from = wanted(set);
-    (from != to).then(|| Resize { set: set.name_any(), from, to })
+    (from != to).then(|| Resize {
+        set: set.name_any(),
+        from,
+        to,
+    })
 }
 
 /// Whether the Deployment was scaled since its replica sets were last sized.
 pub fn was_scaled(bounds: Bounds, sets: &[&ReplicaSet]) -> bool {
-    let mut sized = sets.iter().filter(|set| wanted(set) > 0).filter_map(|set| annotated(set, DESIRED));
+    let mut sized = sets
+        .iter()
+        .filter(|set| wanted(set) > 0)
+        .filter_map(|set| annotated(set, DESIRED));
     sized.any(|desired| desired != bounds.replicas)
 }
 
@@ -138,7 +171,10 @@ fn shrink_old(bounds: Bounds, new: &ReplicaSet, old: &[&ReplicaSet]) -> Vec<Resi
         *size -= gone;
         healthy_budget -= gone;
     }
-    old.iter().zip(sizes).filter_map(|(set, size)| resize(set, size)).collect()
+    old.iter()
+        .zip(sizes)
+        .filter_map(|(set, size)| resize(set, size))
+        .collect()
 }
 
 /// One step of a Recreate rollout: everything old goes first.
@@ -182,14 +218,22 @@ fn spread_proportionally(bounds: Bounds, mut active: Vec<&ReplicaSet>) -> Vec<Re
         let before = annotated(set, MOST).filter(|most| *most > 0).unwrap_or(total.max(1));
         let exact = f64::from(wanted(set)) * f64::from(bounds.most()) / f64::from(before);
         let change = exact.round() as i32 - wanted(set);
-        let change = if left >= 0 { change.clamp(0, left) } else { change.clamp(left, 0) };
+        let change = if left >= 0 {
+            change.clamp(0, left)
+        } else {
+            change.clamp(left, 0)
+        };
         left -= change;
         sizes.push(wanted(set) + change);
     }
     if let Some(largest) = sizes.first_mut() {
         *largest = (*largest + left).max(0);
     }
-    active.into_iter().zip(sizes).filter_map(|(set, size)| resize(set, size)).collect()
+    active
+        .into_iter()
+        .zip(sizes)
+        .filter_map(|(set, size)| resize(set, size))
+        .collect()
 }
 
 #[cfg(test)]
@@ -221,41 +265,81 @@ mod tests {
     }
 
     fn to(set: &str, from: i32, to: i32) -> Resize {
-        Resize { set: set.into(), from, to }
+        Resize {
+            set: set.into(),
+            from,
+            to,
+        }
     }
 
     #[test]
     fn surge_rounds_up_and_unavailable_rounds_down() {
         let bounds = Bounds::of(&deployment(10, json!({})));
-        assert_eq!(bounds, Bounds { replicas: 10, surge: 3, unavailable: 2 });
+        assert_eq!(
+            bounds,
+            Bounds {
+                replicas: 10,
+                surge: 3,
+                unavailable: 2
+            }
+        );
         let none = json!({"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "9%"}});
-        assert_eq!(Bounds::of(&deployment(10, none)), Bounds { replicas: 10, surge: 0, unavailable: 1 });
+        assert_eq!(
+            Bounds::of(&deployment(10, none)),
+            Bounds {
+                replicas: 10,
+                surge: 0,
+                unavailable: 1
+            }
+        );
     }
 
     #[test]
     fn the_new_set_grows_only_into_the_surge() {
-        let bounds = Bounds { replicas: 10, surge: 3, unavailable: 2 };
-        assert_eq!(roll(bounds, &set("new", 0, 0), &[&set("old", 10, 10)]), [to("new", 0, 3)]);
+        let bounds = Bounds {
+            replicas: 10,
+            surge: 3,
+            unavailable: 2,
+        };
+        assert_eq!(
+            roll(bounds, &set("new", 0, 0), &[&set("old", 10, 10)]),
+            [to("new", 0, 3)]
+        );
     }
 
     #[test]
     fn old_pods_go_only_while_enough_stay_available() {
-        let bounds = Bounds { replicas: 10, surge: 3, unavailable: 2 };
-        assert_eq!(roll(bounds, &set("new", 3, 0), &[&set("old", 10, 10)]), [to("old", 10, 8)]);
+        let bounds = Bounds {
+            replicas: 10,
+            surge: 3,
+            unavailable: 2,
+        };
+        assert_eq!(
+            roll(bounds, &set("new", 3, 0), &[&set("old", 10, 10)]),
+            [to("old", 10, 8)]
+        );
         assert_eq!(roll(bounds, &set("new", 5, 0), &[&set("old", 8, 8)]), []);
         assert_eq!(roll(bounds, &set("new", 5, 5), &[&set("old", 8, 8)]), [to("old", 8, 3)]);
     }
 
     #[test]
     fn broken_old_pods_go_first() {
-        let bounds = Bounds { replicas: 4, surge: 1, unavailable: 1 };
+        let bounds = Bounds {
+            replicas: 4,
+            surge: 1,
+            unavailable: 1,
+        };
         let steps = roll(bounds, &set("new", 1, 0), &[&set("older", 2, 0), &set("old", 2, 2)]);
         assert_eq!(steps, [to("older", 2, 1)]);
     }
 
     #[test]
     fn a_rollout_ends_with_nothing_left_to_do() {
-        let bounds = Bounds { replicas: 10, surge: 3, unavailable: 2 };
+        let bounds = Bounds {
+            replicas: 10,
+            surge: 3,
+            unavailable: 2,
+        };
         let (mut new, mut old) = (set("new", 0, 0), set("old", 10, 10));
         for _ in 0..20 {
             for step in roll(bounds, &new, &[&old]) {
@@ -271,17 +355,31 @@ mod tests {
 
     #[test]
     fn recreate_waits_until_the_old_are_gone() {
-        let bounds = Bounds { replicas: 2, surge: 0, unavailable: 2 };
-        assert_eq!(recreate(bounds, Some(&set("new", 0, 0)), &[&set("old", 2, 2)]), [to("old", 2, 0)]);
+        let bounds = Bounds {
+            replicas: 2,
+            surge: 0,
+            unavailable: 2,
+        };
+        assert_eq!(
+            recreate(bounds, Some(&set("new", 0, 0)), &[&set("old", 2, 2)]),
+            [to("old", 2, 0)]
+        );
         let mut leaving = set("old", 0, 0);
         leaving.status.as_mut().unwrap().replicas = 1;
         assert_eq!(recreate(bounds, Some(&set("new", 0, 0)), &[&leaving]), []);
-        assert_eq!(recreate(bounds, Some(&set("new", 0, 0)), &[&set("old", 0, 0)]), [to("new", 0, 2)]);
+        assert_eq!(
+            recreate(bounds, Some(&set("new", 0, 0)), &[&set("old", 0, 0)]),
+            [to("new", 0, 2)]
+        );
     }
 
     #[test]
     fn scaling_in_a_rollout_keeps_the_proportions() {
-        let bounds = Bounds { replicas: 20, surge: 5, unavailable: 5 };
+        let bounds = Bounds {
+            replicas: 20,
+            surge: 5,
+            unavailable: 5,
+        };
         let new = sized(set("new", 5, 5), 10, 13);
         let old = sized(set("old", 8, 8), 10, 13);
         let steps = spread(bounds, Some(&new), &[&old]);
@@ -291,7 +389,11 @@ mod tests {
 
     #[test]
     fn scaling_to_nothing_takes_every_set_down() {
-        let bounds = Bounds { replicas: 0, surge: 0, unavailable: 0 };
+        let bounds = Bounds {
+            replicas: 0,
+            surge: 0,
+            unavailable: 0,
+        };
         let new = sized(set("new", 5, 5), 10, 13);
         let old = sized(set("old", 8, 8), 10, 13);
         assert_eq!(spread(bounds, Some(&new), &[&old]), [to("old", 8, 0), to("new", 5, 0)]);
@@ -299,7 +401,14 @@ mod tests {
 
     #[test]
     fn scaling_a_settled_deployment_scales_its_one_set() {
-        let bounds = Bounds { replicas: 3, surge: 1, unavailable: 0 };
-        assert_eq!(spread(bounds, Some(&set("new", 1, 1)), &[&set("old", 0, 0)]), [to("new", 1, 3)]);
+        let bounds = Bounds {
+            replicas: 3,
+            surge: 1,
+            unavailable: 0,
+        };
+        assert_eq!(
+            spread(bounds, Some(&set("new", 1, 1)), &[&set("old", 0, 0)]),
+            [to("new", 1, 3)]
+        );
     }
 }

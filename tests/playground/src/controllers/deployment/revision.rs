@@ -15,8 +15,13 @@ pub const HASH: &str = "pod-template-hash";
 /// The annotation with the number of the rollout.
 pub const REVISION: &str = "deployment.kubernetes.io/revision";
 const EARLIER: &str = "deployment.kubernetes.io/revision-history";
-const NOT_COPIED: [&str; 5] =
-    ["kubectl.kubernetes.io/last-applied-configuration", REVISION, EARLIER, DESIRED, MOST];
+const NOT_COPIED: [&str; 5] = [
+    "kubectl.kubernetes.io/last-applied-configuration",
+    REVISION,
+    EARLIER,
+    DESIRED,
+    MOST,
+];
 
 /// The template without the label that the controller itself adds.
 fn plain(template: &PodTemplateSpec) -> PodTemplateSpec {
@@ -39,36 +44,48 @@ pub fn hash(template: &PodTemplateSpec) -> String {
     suffix(bits, 10)
 }
 
-fn template(deployment: &Deployment) -> PodTemplateSpec {
-    deployment.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default()
-}
-
 /// The replica set that has the Deployment's template, the oldest if there are several.
 pub fn current<'a>(deployment: &Deployment, sets: &'a [ReplicaSet]) -> Option<&'a ReplicaSet> {
-    let template = template(deployment);
-    let (plain_template, hash) = (plain(&template), hash(&template));
+    let template = &deployment.spec.template;
+    let (plain_template, hash) = (plain(template), hash(template));
     let has_template = |set: &&ReplicaSet| {
         set.labels().get(HASH) == Some(&hash)
-            || set.spec.template.as_ref().is_some_and(|template| plain(template) == plain_template)
+            || set
+                .spec
+                .template
+                .as_ref()
+                .is_some_and(|template| plain(template) == plain_template)
     };
-    sets.iter().filter(has_template).min_by_key(|set| set.creation_timestamp())
+    sets.iter()
+        .filter(has_template)
+        .min_by_key(|set| set.creation_timestamp())
 }
 
 /// The number of a replica set's rollout, 0 where it has none.
 pub fn revision(set: &ReplicaSet) -> i64 {
-    set.annotations().get(REVISION).and_then(|text| text.parse().ok()).unwrap_or(0)
+    set.annotations()
+        .get(REVISION)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
 }
 
 /// The replica set for a template that has none yet.
 pub fn fresh(deployment: &Deployment, replicas: i32, revision: i64) -> ReplicaSet {
-    let mut template = template(deployment);
+    let spec = deployment.spec.clone();
+    let mut template = spec.template;
     let hash = hash(&template);
-    let spec = deployment.spec.clone().unwrap_or_default();
-    let mut labels = template.metadata.as_ref().and_then(|meta| meta.labels.clone()).unwrap_or_default();
+    let mut labels = template
+        .metadata
+        .as_ref()
+        .and_then(|meta| meta.labels.clone())
+        .unwrap_or_default();
     labels.insert(HASH.into(), hash.clone());
     template.metadata.get_or_insert_default().labels = Some(labels.clone());
     let mut selector = spec.selector;
-    selector.match_labels.get_or_insert_default().insert(HASH.into(), hash.clone());
+    selector
+        .match_labels
+        .get_or_insert_default()
+        .insert(HASH.into(), hash.clone());
     let mut annotations = carried(deployment);
     annotations.extend(sizing(Bounds::of(deployment)));
     annotations.insert(REVISION.into(), revision.to_string());

@@ -9,7 +9,12 @@ use super::plan::{Bounds, available, existing};
 use crate::controllers::objects::{now, since};
 
 /// Puts together the status; `terminating` counts pods that are on their way out.
-pub fn status(deployment: &Deployment, new: Option<&ReplicaSet>, all: &[ReplicaSet], failure: Option<&str>) -> DeploymentStatus {
+pub fn status(
+    deployment: &Deployment,
+    new: Option<&ReplicaSet>,
+    all: &[ReplicaSet],
+    failure: Option<&str>,
+) -> DeploymentStatus {
     let bounds = Bounds::of(deployment);
     let earlier = deployment.status.clone().unwrap_or_default();
     let sum = |of: fn(&ReplicaSet) -> i32| all.iter().map(of).sum::<i32>();
@@ -43,11 +48,17 @@ fn some(number: i32) -> Option<i32> {
 }
 
 fn ready(set: &ReplicaSet) -> i32 {
-    set.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0)
+    set.status
+        .as_ref()
+        .and_then(|status| status.ready_replicas)
+        .unwrap_or(0)
 }
 
 fn terminating(set: &ReplicaSet) -> i32 {
-    set.status.as_ref().and_then(|status| status.terminating_replicas).unwrap_or(0)
+    set.status
+        .as_ref()
+        .and_then(|status| status.terminating_replicas)
+        .unwrap_or(0)
 }
 
 fn condition(type_: &str, status: &str, reason: &str, message: String) -> DeploymentCondition {
@@ -63,7 +74,12 @@ fn condition(type_: &str, status: &str, reason: &str, message: String) -> Deploy
 
 fn availability(bounds: Bounds, able: i32) -> DeploymentCondition {
     if able >= bounds.least_available() {
-        condition("Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.".into())
+        condition(
+            "Available",
+            "True",
+            "MinimumReplicasAvailable",
+            "Deployment has minimum availability.".into(),
+        )
     } else {
         let message = "Deployment does not have minimum availability.".into();
         condition("Available", "False", "MinimumReplicasUnavailable", message)
@@ -84,11 +100,18 @@ fn progress(
     [total, ready, able]: [i32; 3],
 ) -> Option<(DeploymentCondition, bool)> {
     let before = earlier.conditions.as_deref().unwrap_or_default();
-    let before = before.iter().find(|condition| condition.type_.as_deref() == Some("Progressing"));
-    let set = new.map(|set| format!("ReplicaSet \"{}\"", set.name_any())).unwrap_or_else(|| "Deployment".into());
+    let before = before
+        .iter()
+        .find(|condition| condition.type_.as_deref() == Some("Progressing"));
+    let set = new
+        .map(|set| format!("ReplicaSet \"{}\"", set.name_any()))
+        .unwrap_or_else(|| "Deployment".into());
     if is_complete(bounds, new, total, able) {
         let message = format!("{set} has successfully progressed.");
-        return Some((condition("Progressing", "True", "NewReplicaSetAvailable", message), false));
+        return Some((
+            condition("Progressing", "True", "NewReplicaSetAvailable", message),
+            false,
+        ));
     }
     let updated = new.map_or(0, existing);
     let old = total - updated;
@@ -98,22 +121,37 @@ fn progress(
         || able > earlier.available_replicas.unwrap_or(0)
         || old < old_before
         || earlier.observed_generation != deployment.metadata.generation;
-    let moving = || condition("Progressing", "True", "ReplicaSetUpdated", format!("{set} is progressing."));
-    let Some(before) = before else { return Some((moving(), true)) };
+    let moving = || {
+        condition(
+            "Progressing",
+            "True",
+            "ReplicaSetUpdated",
+            format!("{set} is progressing."),
+        )
+    };
+    let Some(before) = before else {
+        return Some((moving(), true));
+    };
     if advanced || before.reason.as_deref() == Some("NewReplicaSetAvailable") && updated < bounds.replicas {
         return Some((moving(), true));
     }
-    let late = before.last_update_time.as_ref().is_some_and(|time| since(time) > deadline(deployment));
+    let late = before
+        .last_update_time
+        .as_ref()
+        .is_some_and(|time| since(time) > deadline(deployment));
     if late && before.reason.as_deref() != Some("NewReplicaSetAvailable") {
         let message = format!("{set} has timed out progressing.");
-        return Some((condition("Progressing", "False", "ProgressDeadlineExceeded", message), false));
+        return Some((
+            condition("Progressing", "False", "ProgressDeadlineExceeded", message),
+            false,
+        ));
     }
     None
 }
 
 /// How long a rollout may stand still.
 pub fn deadline(deployment: &Deployment) -> Duration {
-    let seconds = deployment.spec.as_ref().and_then(|spec| spec.progress_deadline_seconds).unwrap_or(600);
+    let seconds = deployment.spec.progress_deadline_seconds.unwrap_or(600);
     Duration::from_secs(seconds.max(1) as u64)
 }
 
@@ -159,7 +197,12 @@ mod tests {
 
     fn reason<'a>(status: &'a DeploymentStatus, type_: &str) -> &'a str {
         let mut conditions = status.conditions.as_ref().unwrap().iter();
-        conditions.find(|condition| condition.type_.as_deref() == Some(type_)).unwrap().reason.as_deref().unwrap()
+        conditions
+            .find(|condition| condition.type_.as_deref() == Some(type_))
+            .unwrap()
+            .reason
+            .as_deref()
+            .unwrap()
     }
 
     #[test]
@@ -177,7 +220,10 @@ mod tests {
         let new = set("new", 2, 0);
         let mut stuck = deployment(2);
         stuck.status = Some(status(&stuck, Some(&new), std::slice::from_ref(&new), None));
-        assert_eq!(reason(stuck.status.as_ref().unwrap(), "Progressing"), "ReplicaSetUpdated");
+        assert_eq!(
+            reason(stuck.status.as_ref().unwrap(), "Progressing"),
+            "ReplicaSetUpdated"
+        );
         let long_ago = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time("2020-01-01T00:00:00Z".parse().unwrap());
         for condition in stuck.status.as_mut().unwrap().conditions.as_mut().unwrap() {
             condition.last_update_time = Some(long_ago.clone());
