@@ -1,0 +1,174 @@
+//! The page of one workload and the page of one objective.
+
+use maud::{Markup, html};
+
+use super::chart::chart;
+use super::cost::Cost;
+use super::data::{ComplianceView, ContainerView, ExplanationView, ObjectiveView, WorkloadView};
+use super::html::{becomes, budget, cost, document, duration, saving, share, verdict};
+use crate::report::words;
+
+/// The page of a workload.
+pub fn workload(one: &WorkloadView, foot: Markup) -> Markup {
+    let twin = format!("../../json/workloads/{}/{}", one.namespace, one.name);
+    document(
+        &one.name,
+        "../../",
+        &twin,
+        foot,
+        html! {
+            h1 { span.namespace { (one.namespace) "/" } (one.name) @if one.live { " " span.badge.live { "live" } } }
+            p.lead { (one.explanation.summary) }
+            @for remark in &one.remarks { p.remark role="note" { (remark) } }
+            @for flag in &one.explanation.flags { p.remark role="note" { (flag) } }
+            (tiles(one))
+            @for curve in &one.curves {
+                section { h2 { "Latency against load: " (curve.asks) } (chart(curve)) }
+            }
+            (sizes(one))
+            (why(&one.explanation))
+            (kept(&one.objectives))
+            (numbers("The model in numbers", &one.model))
+        },
+    )
+}
+
+/// The page of an objective.
+pub fn objective(one: &ObjectiveView, foot: Markup) -> Markup {
+    let twin = format!("../../json/objectives/{}/{}", one.namespace, one.name);
+    document(
+        &one.name,
+        "../../",
+        &twin,
+        foot,
+        html! {
+            h1 { span.namespace { (one.namespace) "/" } (one.name) }
+            @for asks in &one.asks { p.lead { (asks) } }
+            @if let Some(error) = &one.error { p.remark role="note" { "Not in force: " (error) } }
+            @if one.deployments.is_empty() { p.empty { "It matches no Deployment." } }
+            @for deployment in &one.deployments {
+                section {
+                    h2 { a href=(format!("../../workloads/{}/{}", one.namespace, deployment.deployment)) { (deployment.deployment) } }
+                    (compliance(&deployment.objectives))
+                }
+            }
+        },
+    )
+}
+
+fn tiles(one: &WorkloadView) -> Markup {
+    let recommended = one.replicas.recommended.map(|replicas| replicas.to_string());
+    html! {
+        dl.tiles {
+            div { dt { "Model" } dd { (one.state) } dd.note { (one.state_meaning) } }
+            div { dt { "Load" } dd { (one.load_per_second.map_or_else(|| "–".to_owned(), words::rate)) } dd.note { (one.ready_pods) " pods serve it" } }
+            div { dt { "Replicas" } dd { (becomes(&one.replicas.current.to_string(), recommended)) } dd.note { (written(one.replicas.original)) } }
+            div { dt { "Cost" } dd { (saving(&one.cost)) } dd.note { (cost(&one.cost.current)) " now; " (cost(&one.cost.recommended)) " recommended" (spared(&one.cost.original)) } }
+        }
+    }
+}
+
+fn written(original: Option<u32>) -> String {
+    original.map_or_else(String::new, |replicas| {
+        format!("{replicas} as written in the Deployment")
+    })
+}
+
+fn spared(original: &Cost) -> String {
+    if original.core_equivalents > 0.0 {
+        format!("; {} as written", cost(original))
+    } else {
+        String::new()
+    }
+}
+
+fn sizes(one: &WorkloadView) -> Markup {
+    html! {
+        section aria-labelledby="sizes" {
+            h2 #sizes { "Requests and limits" }
+            div.scroll { table {
+                thead { tr { th { "Container" } th { "" } th.number { "CPU request" } th.number { "CPU limit" } th.number { "Memory request" } th.number { "Memory limit" } } }
+                tbody { @for container in &one.containers { (size(container)) } }
+            } }
+        }
+    }
+}
+
+fn size(container: &ContainerView) -> Markup {
+    let rows = [
+        ("as written", container.original),
+        ("now", container.current),
+        ("recommended", container.recommended),
+    ];
+    html! {
+        @for (index, (when, amounts)) in rows.into_iter().enumerate() {
+            tr class=(if index == 2 { "recommended" } else { "" }) {
+                @if index == 0 { th scope="rowgroup" rowspan="3" { (container.name) } }
+                td { (when) }
+                td.number { (amounts.cpu_request()) }
+                td.number { (amounts.cpu_limit()) }
+                td.number { (amounts.memory_request()) }
+                td.number { (amounts.memory_limit()) }
+            }
+        }
+    }
+}
+
+fn why(explanation: &ExplanationView) -> Markup {
+    html! {
+        section aria-labelledby="why" {
+            h2 #why { "Why this number" }
+            dl.why {
+                dt { "Decided by" } dd { (explanation.bound_meaning) }
+                @if !explanation.next_smaller.is_empty() { dt { "One step smaller" } dd { (explanation.next_smaller) } }
+                dt { "What would change it" } dd { (explanation.remedy) }
+            }
+            (numbers("From these inputs", &explanation.inputs))
+        }
+    }
+}
+
+fn numbers(title: &str, all: &std::collections::BTreeMap<String, f64>) -> Markup {
+    html! {
+        @if !all.is_empty() {
+            details {
+                summary { (title) }
+                table.numbers { tbody {
+                    @for (name, value) in all {
+                        @let (label, text) = words::measure(name, *value);
+                        tr { th scope="row" { (label) } td.number { (text) } }
+                    }
+                } }
+            }
+        }
+    }
+}
+
+fn kept(all: &[ComplianceView]) -> Markup {
+    html! {
+        section aria-labelledby="kept" {
+            h2 #kept { "How the objectives are kept" }
+            (compliance(all))
+        }
+    }
+}
+
+fn compliance(all: &[ComplianceView]) -> Markup {
+    html! {
+        @if all.is_empty() { p.empty { "Nothing has been measured yet." } } @else {
+            div.scroll { table {
+                thead { tr { th { "Objective" } th { "Last minutes" } th.number { "Requests" } th.number { "Observed" } th.number { "Compliance" } th { "Error budget, last hour" } } }
+                tbody { @for one in all {
+                    tr {
+                        th scope="row" { (one.slo) ": " (one.asks) }
+                        td { (verdict(one)) }
+                        td.number { (one.recent_requests) }
+                        td.number { (duration(one.recent_latency_seconds)) }
+                        td.number { (share(one.compliance)) }
+                        td { @if one.compliance.is_some() { (budget(one.error_budget_left)) } @else { "–" } }
+                    }
+                } }
+            } }
+        }
+    }
+}

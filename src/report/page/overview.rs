@@ -1,0 +1,124 @@
+//! The first page: objectives and workloads at a glance.
+
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use super::data::{ObjectiveView, Overview, WorkloadView};
+use super::html::{becomes, budget, cost, document, duration, saving, share, verdict};
+use crate::report::words;
+
+/// The page.
+pub fn page(view: &Overview, foot: Markup) -> Markup {
+    document(
+        "Overview",
+        "",
+        "json",
+        foot,
+        html! {
+            h1 { "What is promised, and what it takes" }
+            (summary(view))
+            (objectives(&view.objectives))
+            (workloads(&view.workloads))
+        },
+    )
+}
+
+/// Who answers, and as of when.
+pub fn foot(at: Option<Timestamp>, leader: bool) -> Markup {
+    html! {
+        @match at {
+            Some(at) => { "As of " time datetime=(at.to_string()) { (at.strftime("%Y-%m-%d %H:%M:%S UTC")) } ". " },
+            None => "No cycle has ended yet. ",
+        }
+        @if leader { "This replica recommends." } @else { "Another replica recommends; curves are shown there." }
+    }
+}
+
+fn summary(view: &Overview) -> Markup {
+    let live = view.workloads.iter().filter(|workload| workload.live).count();
+    let missed = view
+        .objectives
+        .iter()
+        .filter(|one| one.worst().is_some_and(|worst| worst.error_budget_left < 0.0));
+    html! {
+        dl.tiles {
+            div { dt { "Objectives" } dd { (view.objectives.len()) } dd.note { (missed.count()) " with the hour's budget overspent" } }
+            div { dt { "Workloads" } dd { (view.workloads.len()) } dd.note { (live) " live, the others recommended only" } }
+            div { dt { "Requested now" } dd { (words::number(view.cost.current.cpu_cores)) " cores" } dd.note { (cost(&view.cost.current)) } }
+            div { dt { "With every recommendation" } dd { (words::number(view.cost.recommended.cpu_cores)) " cores" } dd.note { (saving(&view.cost)) } }
+        }
+    }
+}
+
+fn objectives(all: &[ObjectiveView]) -> Markup {
+    html! {
+        section aria-labelledby="objectives" {
+            h2 #objectives { "Objectives" }
+            @if all.is_empty() {
+                p.empty { "There is no ServiceLevelObjective yet. Apply one, and label a Deployment with what it selects." }
+            } @else {
+                div.scroll { table {
+                    thead { tr { th { "ServiceLevelObjective" } th { "Asks" } th { "Now" } th.number { "Observed" } th.number { "Compliance" } th { "Error budget, last hour" } } }
+                    tbody { @for one in all { (objective(one)) } }
+                } }
+            }
+        }
+    }
+}
+
+fn objective(one: &ObjectiveView) -> Markup {
+    let link = format!("objectives/{}/{}", one.namespace, one.name);
+    html! {
+        tr {
+            th scope="row" { a href=(link) { span.namespace { (one.namespace) "/" } (one.name) } }
+            td { @for asks in &one.asks { div { (asks) } } }
+            @match (&one.error, one.worst()) {
+                (Some(error), _) => td colspan="4" { span.badge.bad { "not in force" } " " (error) },
+                (None, None) => td colspan="4" { @if one.deployments.is_empty() { "matches no Deployment" } @else { "no requests yet" } },
+                (None, Some(worst)) => {
+                    td { (verdict(worst)) }
+                    td.number { (duration(worst.recent_latency_seconds)) }
+                    td.number { (share(worst.compliance)) }
+                    td { (budget(worst.error_budget_left)) }
+                },
+            }
+        }
+    }
+}
+
+fn workloads(all: &[WorkloadView]) -> Markup {
+    html! {
+        section aria-labelledby="workloads" {
+            h2 #workloads { "Workloads" }
+            @if all.is_empty() {
+                p.empty { "No Deployment is selected by an objective." }
+            } @else {
+                div.scroll { table {
+                    thead { tr { th { "Deployment" } th { "Model" } th.number { "Load" } th.number { "Replicas" } th.number { "CPU request" } th.number { "Memory request" } th.number { "Cost" } th { "Bound by" } } }
+                    tbody { @for one in all { (workload(one)) } }
+                } }
+            }
+        }
+    }
+}
+
+fn workload(one: &WorkloadView) -> Markup {
+    let link = format!("workloads/{}/{}", one.namespace, one.name);
+    let app = one.containers.first();
+    let recommended = one.replicas.recommended.map(|replicas| replicas.to_string());
+    html! {
+        tr {
+            th scope="row" {
+                a href=(link) { span.namespace { (one.namespace) "/" } (one.name) }
+                @if one.live { " " span.badge.live { "live" } }
+            }
+            td { (one.state) }
+            td.number { (one.load_per_second.map_or_else(|| "–".to_owned(), words::rate)) }
+            td.number { (becomes(&one.replicas.current.to_string(), recommended)) }
+            td.number { @if let Some(app) = app { (becomes(&app.current.cpu_request(), app.recommended.cpu_request_or_none())) } }
+            td.number { @if let Some(app) = app { (becomes(&app.current.memory_request(), app.recommended.memory_request_or_none())) } }
+            td.number { (saving(&one.cost)) }
+            td { (one.explanation.bound_meaning) }
+        }
+    }
+}
