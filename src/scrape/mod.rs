@@ -1,0 +1,3 @@
+//! What comes in: the sidecars' counters, and the CPU and memory in use.
+
+pub mod exposition;
