@@ -1,4 +1,4 @@
-# `make help` lists the targets. Everything that they need beyond cargo and python3 is put into .tools by scripts/tools.sh.
+# `make help` lists the targets. Everything that they need beyond cargo and python3 is put into .tools by .ci/tools.sh.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
@@ -33,24 +33,24 @@ bench-control: ## the controllers against each other on recorded and made load
 
 .PHONY: valence
 valence: tools crds ## valence.yaml: the operator, Prometheus and Grafana with the dashboards
-	scripts/generate.sh valence
+	.ci/generate.sh valence
 
 .PHONY: tooling
 tooling: tools ## tooling.yaml: kube-state-metrics and metrics-server
-	scripts/generate.sh tooling
+	.ci/generate.sh tooling
 
 .PHONY: tooling-no-ms
 tooling-no-ms: tools ## tooling.yaml without metrics-server, for clusters that have one
-	scripts/generate.sh tooling-no-ms
+	.ci/generate.sh tooling-no-ms
 
 .PHONY: example-workloads
 example-workloads: tools ## example-workloads.yaml: a control, the same with an SLO, gRPC, and load
-	scripts/generate.sh example-workloads
+	.ci/generate.sh example-workloads
 
 .PHONY: crds
 crds: ## deploy/crds, from the Rust types
 	cargo build --locked -p valence
-	scripts/generate.sh crds
+	.ci/generate.sh crds
 
 .PHONY: generated
 generated: valence tooling example-workloads ## every generated file
@@ -58,7 +58,7 @@ generated: valence tooling example-workloads ## every generated file
 .PHONY: check-generated
 check-generated: tools ## fails where a generated file is not what its source makes
 	cargo build --locked -p valence
-	scripts/generate.sh check
+	.ci/generate.sh check
 
 ##@ Work on it
 
@@ -73,11 +73,11 @@ lint: ## what CI asks before the tests
 
 .PHONY: tools
 tools: ## envoy, kubectl and helm into .tools/bin
-	@scripts/tools.sh envoy kubectl helm
+	@.ci/tools.sh envoy kubectl helm
 
 .PHONY: tools-test
 tools-test: ## and what only tests use
-	@scripts/tools.sh envoy kubectl helm prometheus promtool
+	@.ci/tools.sh envoy kubectl helm prometheus promtool
 
 .PHONY: release
 release: ## the static binary that the image carries
@@ -85,7 +85,7 @@ release: ## the static binary that the image carries
 
 .PHONY: image
 image: ## the container image, for amd64 and arm64 where docker buildx can
-	docker buildx build --platform $(PLATFORMS) --tag $(IMAGE) .
+	docker buildx build -f deploy/Dockerfile --platform $(PLATFORMS) --tag $(IMAGE) .
 
 .PHONY: help
 help: ## this list

@@ -13,7 +13,7 @@ fn chromium() -> Option<PathBuf> {
         .map(|folder| folder.join("chromium"))
         .find(|candidate| candidate.is_file());
     if found.is_none() {
-        eprintln!("skipped: there is no chromium on PATH (scripts/tools.sh chromium installs it)");
+        eprintln!("skipped: there is no chromium on PATH (.ci/tools.sh chromium installs it)");
     }
     found
 }

@@ -14,7 +14,7 @@ pub fn binary(test: &str) -> Option<PathBuf> {
     if found.exists() {
         return Some(found);
     }
-    eprintln!("skipped {test}: no Envoy (set ENVOY_BINARY, or run scripts/tools.sh)");
+    eprintln!("skipped {test}: no Envoy (set ENVOY_BINARY, or run .ci/tools.sh)");
     None
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes the generated files of the repository, or checks that they are what their sources make.
 #
-#   scripts/generate.sh crds|valence|tooling|tooling-no-ms|example-workloads
-#   scripts/generate.sh check
+#   .ci/generate.sh crds|valence|tooling|tooling-no-ms|example-workloads
+#   .ci/generate.sh check
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PWD/.tools/bin:$PATH
@@ -37,9 +37,9 @@ content() {
     */crds/recommendations.yaml) crd Recommendation ;;
     */prometheusrule.yaml) prometheus_rule ;;
     deploy/helm/valence/files/dashboards/*.json) cat "deploy/grafana/dashboards/${1##*/}" ;;
-    valence.yaml) kustomized valence deploy/overlays/default ;;
-    tooling.yaml) kustomized tooling deploy/tooling ;;
-    example-workloads.yaml) kustomized example-workloads deploy/examples ;;
+    deploy/valence.yaml) kustomized valence deploy/overlays/default ;;
+    deploy/tooling.yaml) kustomized tooling deploy/tooling ;;
+    deploy/example-workloads.yaml) kustomized example-workloads deploy/examples ;;
     *) echo "generate: nothing makes $1" >&2; exit 1 ;;
     esac
 }
@@ -62,7 +62,7 @@ wrapped=("${dashboards[@]}" deploy/overlays/servicemonitor/prometheusrule.yaml)
 
 check() {
     local file failed=0
-    for file in "${crds[@]}" "${wrapped[@]}" valence.yaml tooling.yaml example-workloads.yaml; do
+    for file in "${crds[@]}" "${wrapped[@]}" deploy/{valence,tooling,example-workloads}.yaml; do
         if ! diff -u --label "$file" --label "what its source makes" "$file" <(content "$file"); then
             echo "generate: $file is stale: run make generated" >&2
             failed=1
@@ -73,8 +73,8 @@ check() {
 
 case ${1:-} in
 crds) write "${crds[@]}" ;;
-valence) write "${wrapped[@]}" valence.yaml ;;
-tooling | example-workloads) write "$1.yaml" ;;
+valence) write "${wrapped[@]}" deploy/valence.yaml && cp deploy/valence.yaml . ;;
+tooling | example-workloads) write "deploy/$1.yaml" && cp "deploy/$1.yaml" . ;;
 tooling-no-ms)
     header tooling-no-ms deploy/tooling/kube-state-metrics >tooling.yaml
     kubectl kustomize deploy/tooling/kube-state-metrics >>tooling.yaml

