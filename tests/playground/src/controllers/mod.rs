@@ -121,7 +121,7 @@ fn owner<K: Resource>(object: &K, kind: &str) -> Option<Key> {
 }
 
 /// Makes a merge patch replace an object: what is in `earlier` and not in `patch` becomes null.
-fn clear_absent(patch: &mut Value, earlier: &Value) {
+pub(crate) fn clear_absent(patch: &mut Value, earlier: &Value) {
     let (Some(patch), Some(earlier)) = (patch.as_object_mut(), earlier.as_object()) else {
         return;
     };

@@ -6,6 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, LazyLock};
 
 use anyhow::Context;
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -48,13 +49,8 @@ pub fn start(
     keep_lines(child.stderr.take(), log);
     let (ended, exit) = watch::channel(None);
     tokio::spawn(async move { reap(child, ended).await });
-    Ok(Instance {
-        control: Arc::new(Process {
-            pid,
-            exit: exit.clone(),
-        }),
-        exit,
-    })
+    let control = Process { pid, exit: exit.clone(), last_usage: Mutex::default() };
+    Ok(Instance { control: Arc::new(control), exit })
 }
 
 fn command(binary: &Path, arguments: &[String], variables: &BTreeMap<String, String>) -> Command {
@@ -103,6 +99,8 @@ fn exit_code(status: ExitStatus) -> i32 {
 struct Process {
     pid: Pid,
     exit: watch::Receiver<Option<Exit>>,
+    /// What it had used when it was last looked at: the kernel forgets it at the end.
+    last_usage: Mutex<Usage>,
 }
 
 impl Process {
@@ -126,9 +124,11 @@ impl Control for Process {
     }
 
     fn usage(&self) -> Usage {
-        self.pid()
-            .and_then(|pid| read_usage(pid.as_raw_nonzero().get()))
-            .unwrap_or_default()
+        let mut last = self.last_usage.lock();
+        if let Some(usage) = self.pid().and_then(|pid| read_usage(pid.as_raw_nonzero().get())) {
+            *last = usage;
+        }
+        *last
     }
 
     fn resize(&self, _limits: Resources) {}

@@ -1,0 +1,520 @@
+//! The life of one container: pulled, created, started, probed, restarted, stopped.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ObjectReference, Pod, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::environment::{self, Facts, expand};
+use super::image::Program;
+use super::instance::{Exit, Instance, Usage};
+use super::logs::Log;
+use super::node::Node;
+use super::own::{self, Place};
+use super::probe::{Action, Schedule};
+use super::process;
+use super::quantity::{Resources, is_sidecar};
+use super::state::{State, View, policy};
+use crate::controllers::events::reference;
+use crate::controllers::objects::{now, since};
+
+/// A request to stop: by when the container must be gone.
+pub type Stop = Option<Instant>;
+
+/// The part that a container plays in its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Runs to its end before the others start.
+    Initial,
+    /// Starts before the others and runs beside them.
+    Sidecar,
+    /// One of the pod's containers.
+    Main,
+}
+
+impl Part {
+    /// The part of an init container.
+    pub fn of_init(container: &Container) -> Self {
+        if is_sidecar(container) { Self::Sidecar } else { Self::Initial }
+    }
+}
+
+/// One container of a pod.
+pub struct ContainerRuntime {
+    node: Arc<Node>,
+    part: Part,
+    pod: watch::Receiver<Arc<Pod>>,
+    address: IpAddr,
+    spec: Mutex<Arc<Container>>,
+    view: Mutex<View>,
+    instance: Mutex<Option<Instance>>,
+    restart_wanted: Notify,
+    changed: Arc<Notify>,
+    /// What it prints.
+    pub log: Arc<Log>,
+    used_before: Mutex<f64>,
+}
+
+async fn asked_to_stop(mut stop: watch::Receiver<Stop>) {
+    let _ = stop.wait_for(Option::is_some).await;
+}
+
+/// Why supervision of an instance ended.
+enum End {
+    Exited(Exit),
+    Stopped(Exit),
+}
+
+impl ContainerRuntime {
+    /// A container that has not been started.
+    pub fn new(
+        node: Arc<Node>,
+        part: Part,
+        pod: watch::Receiver<Arc<Pod>>,
+        address: IpAddr,
+        spec: &Container,
+        changed: Arc<Notify>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            node,
+            part,
+            pod,
+            address,
+            spec: Mutex::new(Arc::new(spec.clone())),
+            view: Mutex::new(View::new(spec)),
+            instance: Mutex::default(),
+            restart_wanted: Notify::new(),
+            changed,
+            log: Arc::default(),
+            used_before: Mutex::default(),
+        })
+    }
+
+    /// Its part.
+    pub fn part(&self) -> Part {
+        self.part
+    }
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        self.spec().name.clone()
+    }
+
+    fn spec(&self) -> Arc<Container> {
+        Arc::clone(&self.spec.lock())
+    }
+
+    /// What is known of it.
+    pub fn view(&self) -> View {
+        self.view.lock().clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut View)) {
+        change(&mut self.view.lock());
+        self.changed.notify_one();
+    }
+
+    /// CPU seconds of all its instances, and the memory that the present one holds; `None` while none runs.
+    pub fn usage(&self) -> Option<Usage> {
+        let usage = self.instance.lock().as_ref().filter(|instance| !instance.has_ended())?.control.usage();
+        Some(Usage { cpu_seconds: usage.cpu_seconds + *self.used_before.lock(), ..usage })
+    }
+
+    /// The running instance.
+    pub fn instance(&self) -> Option<Instance> {
+        self.instance.lock().clone().filter(|instance| !instance.has_ended())
+    }
+
+    /// The resources in force.
+    pub fn resources(&self) -> Option<ResourceRequirements> {
+        self.view.lock().resources.clone()
+    }
+
+    /// Puts other resources in force, in place or by a restart.
+    pub fn resize(&self, spec: &Container, by_restart: bool) {
+        *self.spec.lock() = Arc::new(spec.clone());
+        if let Some(instance) = self.instance() {
+            instance.control.resize(Resources::limits(spec.resources.as_ref()));
+        }
+        if by_restart {
+            self.restart_wanted.notify_one();
+        }
+        self.change(|view| view.resources.clone_from(&spec.resources));
+    }
+
+    fn pod(&self) -> Arc<Pod> {
+        Arc::clone(&self.pod.borrow())
+    }
+
+    fn about(&self) -> ObjectReference {
+        let list = if self.part == Part::Main { "containers" } else { "initContainers" };
+        ObjectReference { field_path: Some(format!("spec.{list}{{{}}}", self.name())), ..reference(self.pod().as_ref()) }
+    }
+
+    async fn event(&self, type_: &str, reason: &str, message: String) {
+        self.node.events.record(self.about(), type_, reason, message).await;
+    }
+
+    /// Runs the container until it is over: stopped, or ended without a restart.
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<Stop>) {
+        let mut wait = Duration::ZERO;
+        let mut first = true;
+        loop {
+            let instance = match self.start(first, &mut stop).await {
+                Ok(Some(instance)) => instance,
+                Ok(None) => return,
+                Err(()) => {
+                    wait = self.longer(wait);
+                    if self.sleep(wait, &mut stop).await { continue } else { return }
+                }
+            };
+            first = false;
+            let started = now();
+            let end = self.supervise(&instance, &mut stop).await;
+            let (exit, stopped) = match end {
+                End::Exited(exit) => (exit, false),
+                End::Stopped(exit) => (exit, true),
+            };
+            self.record_end(&instance, exit, &started);
+            if stopped || stop.borrow().is_some() || !self.is_restarted(exit) {
+                return;
+            }
+            self.change(|view| {
+                if let State::Terminated(end) = &view.state {
+                    view.last = Some((**end).clone());
+                }
+            });
+            if since(&started) > self.node.options.back_off_reset {
+                wait = Duration::ZERO;
+            }
+            if !self.back_off(&mut wait, &mut stop).await {
+                return;
+            }
+            self.change(|view| view.restarts += 1);
+        }
+    }
+
+    fn longer(&self, wait: Duration) -> Duration {
+        let options = &self.node.options;
+        if wait.is_zero() { options.back_off } else { (wait * 2).min(options.back_off_most) }
+    }
+
+    /// The first restart comes at once, the others later and later. False when stopped meanwhile.
+    async fn back_off(&self, wait: &mut Duration, stop: &mut watch::Receiver<Stop>) -> bool {
+        let this_time = *wait;
+        *wait = self.longer(*wait);
+        if this_time.is_zero() {
+            return true;
+        }
+        let message = format!("back-off {}s restarting failed container={}", this_time.as_secs(), self.name());
+        self.change(|view| view.state = State::Waiting { reason: "CrashLoopBackOff".into(), message });
+        let pod = self.pod();
+        let message =
+            format!("Back-off restarting failed container {} in pod {}", self.name(), pod.name_any());
+        self.event("Warning", "BackOff", message).await;
+        self.sleep(this_time, stop).await
+    }
+
+    /// False when stopped meanwhile.
+    async fn sleep(&self, time: Duration, stop: &watch::Receiver<Stop>) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(time) => true,
+            () = asked_to_stop(stop.clone()) => false,
+        }
+    }
+
+    fn is_restarted(&self, exit: Exit) -> bool {
+        match (self.part, policy(&self.pod())) {
+            (Part::Sidecar, _) => true,
+            (Part::Initial, policy) => exit.code != 0 && policy != "Never",
+            (Part::Main, "Always") => true,
+            (Part::Main, "OnFailure") => exit.code != 0,
+            (Part::Main, _) => false,
+        }
+    }
+
+    /// Pulls, creates and starts. `Ok(None)` when stopped meanwhile, `Err` when it did not work this time.
+    async fn start(&self, first: bool, stop: &mut watch::Receiver<Stop>) -> Result<Option<Instance>, ()> {
+        let spec = self.spec();
+        let image = spec.image.clone().unwrap_or_default();
+        let program = match self.node.images.program(&spec) {
+            Ok(program) => program,
+            Err(error) => {
+                let message = format!("Failed to pull image \"{image}\": {error}");
+                self.fail(if first { "ErrImagePull" } else { "ImagePullBackOff" }, "Failed", message).await;
+                return Err(());
+            }
+        };
+        if first {
+            self.event("Normal", "Pulling", format!("Pulling image \"{image}\"")).await;
+            if !self.sleep(self.node.start_delay(), stop).await {
+                return Ok(None);
+            }
+            self.event("Normal", "Pulled", format!("Successfully pulled image \"{image}\"")).await;
+        } else {
+            self.log.turn();
+            let message = format!("Container image \"{image}\" already present on machine");
+            self.event("Normal", "Pulled", message).await;
+        }
+        let instance = match self.create(&spec, program).await {
+            Ok(instance) => instance,
+            Err((reason, error)) => {
+                self.fail(reason, "Failed", format!("Error: {error:#}")).await;
+                return Err(());
+            }
+        };
+        self.event("Normal", "Created", format!("Created container: {}", spec.name)).await;
+        *self.instance.lock() = Some(instance.clone());
+        let has_readiness = spec.readiness_probe.is_some();
+        let has_startup = spec.startup_probe.is_some();
+        self.change(|view| {
+            view.state = State::Running(now());
+            view.id = Some(format!("playground://{:032x}", rand::random::<u128>()));
+            view.started = !has_startup;
+            view.ready = !has_startup && !has_readiness;
+            view.resources.clone_from(&spec.resources);
+        });
+        self.event("Normal", "Started", format!("Started container {}", spec.name)).await;
+        Ok(Some(instance))
+    }
+
+    async fn fail(&self, state: &str, reason: &str, message: String) {
+        self.change(|view| view.state = State::Waiting { reason: state.into(), message: message.clone() });
+        self.event("Warning", reason, message).await;
+    }
+
+    async fn create(&self, spec: &Container, program: Program) -> Result<Instance, (&'static str, anyhow::Error)> {
+        let pod = self.pod();
+        let facts = Facts {
+            pod: &pod,
+            pod_ip: self.address.to_string(),
+            node_ip: self.node.address().to_string(),
+            allocatable: self.node.options.capacity.resources(),
+        };
+        let resolved = environment::resolve(&self.node.client, &facts, spec).await;
+        let mut variables = resolved.map_err(|error| ("CreateContainerConfigError", error.into()))?;
+        let expanded = |words: Vec<String>, variables: &BTreeMap<String, String>| -> Vec<String> {
+            words.iter().map(|word| expand(word, variables)).collect()
+        };
+        let started = match program {
+            Program::Binary { path, arguments, operator } => {
+                let arguments = self.node.fit_to_host(&path, expanded(arguments, &variables));
+                if operator {
+                    self.give_credentials(&pod, &mut variables).map_err(|error| ("CreateContainerError", error))?;
+                }
+                process::start(&path, &arguments, &variables, &self.log)
+            }
+            Program::Own(arguments) => {
+                let place = Place {
+                    address: self.address,
+                    limits: Resources::limits(spec.resources.as_ref()),
+                    node_cores: self.node.options.capacity.cpu_cores,
+                    client: self.node.client.clone(),
+                };
+                Ok(own::start(expanded(arguments, &variables), place, &self.log))
+            }
+        };
+        started.map_err(|error| ("RunContainerError", error))
+    }
+
+    fn give_credentials(&self, pod: &Pod, variables: &mut BTreeMap<String, String>) -> anyhow::Result<()> {
+        let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
+        let account = account.unwrap_or_else(|| "default".into());
+        let file = (self.node.kubeconfig_for)(&pod.namespace().unwrap_or_default(), &account)?;
+        variables.insert("KUBECONFIG".into(), file.display().to_string());
+        Ok(())
+    }
+
+    /// Watches over a running instance until it has ended.
+    async fn supervise(&self, instance: &Instance, stop: &mut watch::Receiver<Stop>) -> End {
+        let spec = self.spec();
+        if let Some(hook) = spec.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref()) {
+            let done = Action::of_hook(hook).run(self.address, &spec).await;
+            if let Err(error) = done {
+                self.event("Warning", "FailedPostStartHook", format!("PostStartHook failed: {error}")).await;
+            }
+        }
+        tokio::select! {
+            exit = instance.ended() => End::Exited(exit),
+            () = asked_to_stop(stop.clone()) => {
+                self.event("Normal", "Killing", format!("Stopping container {}", spec.name)).await;
+                End::Stopped(self.shut_down(instance, stop).await)
+            }
+            why = self.monitor(&spec) => {
+                let reason = format!("Container {} failed {why} probe, will be restarted", spec.name);
+                self.event("Normal", "Killing", reason).await;
+                End::Exited(self.end_within(instance, self.grace()).await)
+            }
+            () = self.restart_wanted.notified() => {
+                let reason = format!("Container {} resize requires restart", spec.name);
+                self.event("Normal", "Killing", reason).await;
+                End::Exited(self.end_within(instance, self.grace()).await)
+            }
+            () = self.out_of_memory(instance) => {
+                instance.control.kill();
+                instance.ended().await;
+                End::Exited(Exit { code: 137, out_of_memory: true })
+            }
+        }
+    }
+
+    fn grace(&self) -> Duration {
+        let seconds = self.pod().spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
+        Duration::from_secs(seconds.max(0) as u64)
+    }
+
+    async fn end_within(&self, instance: &Instance, grace: Duration) -> Exit {
+        let (_keep, mut stop) = watch::channel(Some(Instant::now() + grace));
+        self.shut_down(instance, &mut stop).await
+    }
+
+    /// The hook, the polite signal, and the last one when the time is over. The time can still become shorter.
+    async fn shut_down(&self, instance: &Instance, stop: &mut watch::Receiver<Stop>) -> Exit {
+        let spec = self.spec();
+        let mut politely = std::pin::pin!(async {
+            if let Some(hook) = spec.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref())
+                && let Err(error) = Action::of_hook(hook).run(self.address, &spec).await
+            {
+                self.event("Warning", "FailedPreStopHook", format!("PreStopHook failed: {error}")).await;
+            }
+            instance.control.terminate();
+            instance.ended().await
+        });
+        loop {
+            let deadline = stop.borrow_and_update().unwrap_or_else(Instant::now);
+            tokio::select! {
+                exit = &mut politely => return exit,
+                () = tokio::time::sleep_until(deadline) => break,
+                Ok(()) = stop.changed() => {}
+            }
+        }
+        instance.control.kill();
+        instance.ended().await
+    }
+
+    /// Returns when the container holds more memory than its limit.
+    async fn out_of_memory(&self, instance: &Instance) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let limit = Resources::limits(self.spec().resources.as_ref()).memory;
+            if limit.is_some_and(|limit| instance.control.usage().memory_bytes as f64 > limit) {
+                return;
+            }
+        }
+    }
+
+    /// Runs the probes; returns the name of the one that says that the container must be restarted.
+    async fn monitor(&self, spec: &Arc<Container>) -> &'static str {
+        if let Some(probe) = &spec.startup_probe {
+            if !self.succeeds_in_time(spec, &Schedule::of(probe)).await {
+                return "startup";
+            }
+            let ready = spec.readiness_probe.is_none();
+            self.change(|view| {
+                view.started = true;
+                view.ready = ready;
+            });
+        }
+        let readiness = async {
+            match &spec.readiness_probe {
+                Some(probe) => self.follow_readiness(spec, &Schedule::of(probe)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let liveness = async {
+            match &spec.liveness_probe {
+                Some(probe) => self.fails_for_good(spec, &Schedule::of(probe)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = readiness => "readiness",
+            () = liveness => "liveness",
+        }
+    }
+
+    async fn probe(&self, kind: &str, spec: &Arc<Container>, schedule: &Schedule) -> bool {
+        if schedule.action == Action::Exec {
+            let message = format!("{kind} probe runs a command, which the playground cannot: counted as success");
+            self.event("Warning", "ProbeSkipped", message).await;
+        }
+        match schedule.once(self.address, spec).await {
+            Ok(()) => true,
+            Err(error) => {
+                self.event("Warning", "Unhealthy", format!("{kind} probe failed: {error}")).await;
+                false
+            }
+        }
+    }
+
+    async fn succeeds_in_time(&self, spec: &Arc<Container>, schedule: &Schedule) -> bool {
+        tokio::time::sleep(schedule.initial_delay).await;
+        for _ in 0..schedule.failures {
+            if self.probe("Startup", spec, schedule).await {
+                return true;
+            }
+            tokio::time::sleep(schedule.period).await;
+        }
+        false
+    }
+
+    async fn follow_readiness(&self, spec: &Arc<Container>, schedule: &Schedule) {
+        tokio::time::sleep(schedule.initial_delay).await;
+        let (mut successes, mut failures) = (0, 0);
+        loop {
+            if self.probe("Readiness", spec, schedule).await {
+                (successes, failures) = (successes + 1, 0);
+            } else {
+                (successes, failures) = (0, failures + 1);
+            }
+            let was = self.view.lock().ready;
+            if !was && successes >= schedule.successes {
+                self.change(|view| view.ready = true);
+            } else if was && failures >= schedule.failures {
+                self.change(|view| view.ready = false);
+            }
+            tokio::time::sleep(schedule.period).await;
+        }
+    }
+
+    async fn fails_for_good(&self, spec: &Arc<Container>, schedule: &Schedule) {
+        tokio::time::sleep(schedule.initial_delay).await;
+        let mut failures = 0;
+        while failures < schedule.failures {
+            failures = if self.probe("Liveness", spec, schedule).await { 0 } else { failures + 1 };
+            if failures < schedule.failures {
+                tokio::time::sleep(schedule.period).await;
+            }
+        }
+    }
+
+    fn record_end(&self, instance: &Instance, exit: Exit, started: &Time) {
+        *self.used_before.lock() += instance.control.usage().cpu_seconds;
+        let reason = match exit {
+            Exit { out_of_memory: true, .. } => "OOMKilled",
+            Exit { code: 0, .. } => "Completed",
+            _ => "Error",
+        };
+        let id = self.view.lock().id.clone();
+        let end = ContainerStateTerminated {
+            exit_code: exit.code,
+            reason: Some(reason.into()),
+            started_at: Some(started.clone()),
+            finished_at: Some(now()),
+            container_id: id,
+            ..ContainerStateTerminated::default()
+        };
+        self.change(|view| {
+            view.state = State::Terminated(Box::new(end));
+            view.ready = self.part == Part::Initial && exit.code == 0;
+            view.started = false;
+        });
+    }
+}

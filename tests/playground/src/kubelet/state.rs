@@ -1,0 +1,377 @@
+//! What is known of a container, and how a pod's status follows from it.
+
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    HostIP, Pod, PodCondition, PodIP, PodStatus, ResourceRequirements,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::quantity::is_sidecar;
+use crate::controllers::objects::now;
+
+/// Where a container is in its life.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// Not running, and why.
+    Waiting {
+        /// One word.
+        reason: String,
+        /// A sentence, or nothing.
+        message: String,
+    },
+    /// Running since.
+    Running(Time),
+    /// Ended.
+    Terminated(Box<ContainerStateTerminated>),
+}
+
+impl State {
+    /// Waiting without a message.
+    pub fn waiting(reason: &str) -> Self {
+        Self::Waiting { reason: reason.into(), message: String::new() }
+    }
+
+    fn as_api(&self) -> ContainerState {
+        match self {
+            Self::Waiting { reason, message } => ContainerState {
+                waiting: Some(ContainerStateWaiting {
+                    reason: Some(reason.clone()),
+                    message: (!message.is_empty()).then(|| message.clone()),
+                }),
+                ..ContainerState::default()
+            },
+            Self::Running(since) => ContainerState {
+                running: Some(ContainerStateRunning { started_at: Some(since.clone()) }),
+                ..ContainerState::default()
+            },
+            Self::Terminated(end) => ContainerState { terminated: Some((**end).clone()), ..ContainerState::default() },
+        }
+    }
+}
+
+/// What is known of a container.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// Where it is in its life.
+    pub state: State,
+    /// How it ended the last time.
+    pub last: Option<ContainerStateTerminated>,
+    /// How often it was started again.
+    pub restarts: i32,
+    /// Whether its readiness probe holds.
+    pub ready: bool,
+    /// Whether its startup probe has held.
+    pub started: bool,
+    /// Identity of the present instance.
+    pub id: Option<String>,
+    /// Resources in force.
+    pub resources: Option<ResourceRequirements>,
+}
+
+impl View {
+    /// A container that has not been started.
+    pub fn new(container: &Container) -> Self {
+        Self {
+            state: State::waiting("PodInitializing"),
+            last: None,
+            restarts: 0,
+            ready: false,
+            started: false,
+            id: None,
+            resources: container.resources.clone(),
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.state, State::Running(_))
+    }
+
+    fn exit_code(&self) -> Option<i32> {
+        match &self.state {
+            State::Terminated(end) => Some(end.exit_code),
+            _ => None,
+        }
+    }
+}
+
+/// A container beside what is known of it.
+pub type Seen<'a> = (&'a Container, View);
+
+/// What the status of a pod is put together from.
+pub struct Snapshot<'a> {
+    /// The pod as the API has it.
+    pub pod: &'a Pod,
+    /// Its address, once it has one.
+    pub address: Option<String>,
+    /// The node's address.
+    pub node_address: String,
+    /// Its init containers and sidecars.
+    pub init: Vec<Seen<'a>>,
+    /// Its containers.
+    pub containers: Vec<Seen<'a>>,
+    /// Conditions of a resize that waits or goes on.
+    pub resize: Vec<PodCondition>,
+    /// When the kubelet first saw the pod.
+    pub started: Time,
+}
+
+/// Puts together the status.
+pub fn status(snapshot: &Snapshot<'_>) -> PodStatus {
+    let before = snapshot.pod.status.clone().unwrap_or_default();
+    let initialised = snapshot.init.iter().all(|(container, view)| {
+        if is_sidecar(container) { view.started || view.exit_code().is_some() } else { view.exit_code() == Some(0) }
+    });
+    let serving = |(container, view): &Seen<'_>| view.ready || !is_sidecar(container) && view.exit_code() == Some(0);
+    let all_ready = !snapshot.containers.is_empty()
+        && snapshot.containers.iter().all(|(_, view)| view.ready)
+        && snapshot.init.iter().all(serving);
+    let phase = phase(snapshot, initialised);
+    let finished = matches!(phase, "Succeeded" | "Failed");
+    let mut status = PodStatus {
+        phase: Some(phase.into()),
+        observed_generation: snapshot.pod.metadata.generation,
+        host_ip: Some(snapshot.node_address.clone()),
+        host_ips: Some(vec![HostIP { ip: snapshot.node_address.clone() }]),
+        pod_ip: snapshot.address.clone(),
+        pod_ips: snapshot.address.clone().map(|ip| vec![PodIP { ip }]),
+        start_time: before.start_time.clone().or_else(|| Some(snapshot.started.clone())),
+        qos_class: before.qos_class.clone().or_else(|| Some(qos_class(snapshot.pod).into())),
+        container_statuses: Some(snapshot.containers.iter().map(container_status).collect()),
+        init_container_statuses: (!snapshot.init.is_empty()).then(|| snapshot.init.iter().map(container_status).collect()),
+        ..PodStatus::default()
+    };
+    let unready = || {
+        let names = snapshot.containers.iter().chain(&snapshot.init).filter(|seen| !serving(seen)).map(|(c, _)| c.name.as_str());
+        Some(("ContainersNotReady", format!("containers with unready status: [{}]", names.collect::<Vec<_>>().join(" "))))
+    };
+    let why_unready = if finished { Some(("PodCompleted", String::new())) } else { unready() };
+    let why_uninitialised = Some(("ContainersNotInitialized", "containers with incomplete status".to_owned()));
+    status.conditions = Some(conditions(
+        before.conditions.as_deref().unwrap_or_default(),
+        [
+            ("PodReadyToStartContainers", snapshot.address.is_some() && !finished, None),
+            ("Initialized", initialised, why_uninitialised),
+            ("Ready", all_ready && !finished, why_unready.clone()),
+            ("ContainersReady", all_ready && !finished, why_unready),
+            ("PodScheduled", true, None),
+        ],
+        &snapshot.resize,
+        snapshot.pod.metadata.generation,
+    ));
+    status
+}
+
+fn phase(snapshot: &Snapshot<'_>, initialised: bool) -> &'static str {
+    let failed_init =
+        snapshot.init.iter().any(|(container, view)| !is_sidecar(container) && view.exit_code().is_some_and(|code| code != 0));
+    let ended: Vec<i32> = snapshot.containers.iter().filter_map(|(_, view)| view.exit_code()).collect();
+    if failed_init && !restarts(snapshot.pod) {
+        return "Failed";
+    }
+    if !initialised || snapshot.containers.iter().all(|(_, view)| !view.is_running() && view.id.is_none()) {
+        return "Pending";
+    }
+    if ended.len() < snapshot.containers.len() {
+        return "Running";
+    }
+    match (ended.iter().all(|code| *code == 0), policy(snapshot.pod)) {
+        _ if snapshot.pod.metadata.deletion_timestamp.is_some() => {
+            if ended.iter().all(|code| *code == 0) { "Succeeded" } else { "Failed" }
+        }
+        (_, "Always") => "Running",
+        (true, _) => "Succeeded",
+        (false, "Never") => "Failed",
+        (false, _) => "Running",
+    }
+}
+
+/// The pod's restart policy.
+pub fn policy(pod: &Pod) -> &str {
+    pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always")
+}
+
+fn restarts(pod: &Pod) -> bool {
+    policy(pod) != "Never"
+}
+
+fn container_status((container, view): &Seen<'_>) -> ContainerStatus {
+    let image = container.image.clone().unwrap_or_default();
+    ContainerStatus {
+        name: container.name.clone(),
+        image_id: if view.id.is_some() { format!("playground://{image}") } else { String::new() },
+        image,
+        container_id: view.id.clone(),
+        ready: view.ready,
+        started: Some(view.started),
+        restart_count: view.restarts,
+        state: Some(view.state.as_api()),
+        last_state: Some(ContainerState { terminated: view.last.clone(), ..ContainerState::default() }),
+        allocated_resources: view.resources.as_ref().and_then(|resources| resources.requests.clone()),
+        resources: view.resources.clone(),
+        ..ContainerStatus::default()
+    }
+}
+
+type Claim = (&'static str, bool, Option<(&'static str, String)>);
+
+/// The conditions, keeping the time of the last transition where the status stays the same, and conditions of others.
+fn conditions(before: &[PodCondition], claims: [Claim; 5], resize: &[PodCondition], generation: Option<i64>) -> Vec<PodCondition> {
+    let mut conditions = Vec::new();
+    for (type_, holds, why_not) in claims {
+        let status = if holds { "True" } else { "False" };
+        let (reason, message) = why_not.filter(|_| !holds).unzip();
+        let same = before.iter().find(|condition| condition.type_ == type_ && condition.status == status);
+        conditions.push(PodCondition {
+            type_: type_.into(),
+            status: status.into(),
+            reason: reason.map(str::to_owned),
+            message: message.filter(|message: &String| !message.is_empty()),
+            last_transition_time: same.and_then(|same| same.last_transition_time.clone()).or_else(|| Some(now())),
+            last_probe_time: None,
+            observed_generation: generation,
+        });
+    }
+    let own = |type_: &str| {
+        conditions.iter().any(|condition: &PodCondition| condition.type_ == type_) || type_.starts_with("PodResize")
+    };
+    let foreign: Vec<PodCondition> = before.iter().filter(|condition| !own(&condition.type_)).cloned().collect();
+    let mut resize = resize.to_vec();
+    for condition in &mut resize {
+        let same = before.iter().find(|earlier| earlier.type_ == condition.type_ && earlier.reason == condition.reason);
+        if let Some(same) = same {
+            condition.last_transition_time.clone_from(&same.last_transition_time);
+        }
+    }
+    conditions.into_iter().chain(foreign).chain(resize).collect()
+}
+
+/// The quality of service class: all limits equal to requests, some request, or none.
+pub fn qos_class(pod: &Pod) -> &'static str {
+    let spec = pod.spec.as_ref();
+    let containers = spec.map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+    let all: Vec<ResourceRequirements> =
+        containers.into_iter().flatten().map(|container| container.resources.clone().unwrap_or_default()).collect();
+    let lists = |resources: &ResourceRequirements| {
+        (resources.limits.clone().unwrap_or_default(), resources.requests.clone().unwrap_or_default())
+    };
+    let guaranteed = |resources: &ResourceRequirements| {
+        let (limits, requests) = lists(resources);
+        ["cpu", "memory"].iter().all(|name| match (limits.get(*name), requests.get(*name)) {
+            (Some(limit), Some(request)) => super::quantity::parse(limit) == super::quantity::parse(request),
+            (Some(_), None) => true,
+            (None, _) => false,
+        })
+    };
+    let names_any = |resources: &ResourceRequirements| {
+        let (limits, requests) = lists(resources);
+        ["cpu", "memory"].iter().any(|name| limits.contains_key(*name) || requests.contains_key(*name))
+    };
+    if !all.iter().any(names_any) {
+        return "BestEffort";
+    }
+    if all.iter().all(guaranteed) { "Guaranteed" } else { "Burstable" }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    fn pod(policy: &str) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "web", "generation": 4},
+            "spec": {
+                "restartPolicy": policy,
+                "initContainers": [{"name": "envoy", "restartPolicy": "Always"}],
+                "containers": [{"name": "app", "image": "app:1"}],
+            },
+        }))
+        .unwrap()
+    }
+
+    fn running(container: &Container, ready: bool) -> View {
+        View { state: State::Running(now()), ready, started: true, id: Some("x".into()), ..View::new(container) }
+    }
+
+    fn ended(container: &Container, code: i32) -> View {
+        let end = ContainerStateTerminated { exit_code: code, ..ContainerStateTerminated::default() };
+        View { state: State::Terminated(Box::new(end)), id: Some("x".into()), ..View::new(container) }
+    }
+
+    fn status_of(pod: &Pod, init: View, main: View) -> PodStatus {
+        let spec = pod.spec.as_ref().unwrap();
+        status(&Snapshot {
+            pod,
+            address: Some("127.1.1.1".into()),
+            node_address: "127.1.0.1".into(),
+            init: vec![(&spec.init_containers.as_ref().unwrap()[0], init)],
+            containers: vec![(&spec.containers[0], main)],
+            resize: Vec::new(),
+            started: now(),
+        })
+    }
+
+    fn holds(status: &PodStatus, type_: &str) -> bool {
+        let mut conditions = status.conditions.iter().flatten();
+        conditions.any(|condition| condition.type_ == type_ && condition.status == "True")
+    }
+
+    #[test]
+    fn a_pod_is_ready_only_with_its_sidecar() {
+        let pod = pod("Always");
+        let (envoy, app) = (&pod.spec.as_ref().unwrap().init_containers.as_ref().unwrap()[0], &pod.spec.as_ref().unwrap().containers[0]);
+        let starting = status_of(&pod, running(envoy, false), running(app, true));
+        assert!(!holds(&starting, "Ready") && holds(&starting, "Initialized"));
+        let ready = status_of(&pod, running(envoy, true), running(app, true));
+        assert!(holds(&ready, "Ready") && holds(&ready, "ContainersReady"));
+        assert_eq!((ready.phase.as_deref(), ready.observed_generation), (Some("Running"), Some(4)));
+    }
+
+    #[test]
+    fn a_pod_is_pending_until_a_container_was_started() {
+        let pod = pod("Always");
+        let (envoy, app) = (&pod.spec.as_ref().unwrap().init_containers.as_ref().unwrap()[0], &pod.spec.as_ref().unwrap().containers[0]);
+        assert_eq!(status_of(&pod, View::new(envoy), View::new(app)).phase.as_deref(), Some("Pending"));
+        assert_eq!(status_of(&pod, running(envoy, true), View::new(app)).phase.as_deref(), Some("Pending"));
+    }
+
+    #[test]
+    fn a_pod_that_is_not_restarted_ends() {
+        for (policy, code, phase) in
+            [("Never", 0, "Succeeded"), ("Never", 1, "Failed"), ("OnFailure", 1, "Running"), ("Always", 0, "Running")]
+        {
+            let pod = pod(policy);
+            let (envoy, app) = (&pod.spec.as_ref().unwrap().init_containers.as_ref().unwrap()[0], &pod.spec.as_ref().unwrap().containers[0]);
+            let status = status_of(&pod, running(envoy, true), ended(app, code));
+            assert_eq!(status.phase.as_deref(), Some(phase), "{policy} {code}");
+        }
+    }
+
+    #[test]
+    fn transition_times_and_foreign_conditions_stay() {
+        let mut pod = pod("Always");
+        let spec = pod.spec.clone().unwrap();
+        let (envoy, app) = (&spec.init_containers.as_ref().unwrap()[0], &spec.containers[0]);
+        let mut first = status_of(&pod, running(envoy, true), running(app, true));
+        for condition in first.conditions.as_mut().unwrap() {
+            condition.last_transition_time = Some(Time("2026-01-01T00:00:00Z".parse().unwrap()));
+        }
+        first.conditions.as_mut().unwrap().push(PodCondition { type_: "Theirs".into(), ..PodCondition::default() });
+        pod.status = Some(first.clone());
+        let again = status_of(&pod, running(envoy, true), running(app, true));
+        assert_eq!(again.conditions, first.conditions);
+    }
+
+    #[test]
+    fn classes_of_service() {
+        let class = |resources: serde_json::Value| {
+            let pod = json!({"spec": {"containers": [{"name": "a", "resources": resources}]}});
+            qos_class(&serde_json::from_value(pod).unwrap())
+        };
+        assert_eq!(class(json!({})), "BestEffort");
+        assert_eq!(class(json!({"requests": {"cpu": "1"}})), "Burstable");
+        let equal = json!({"cpu": "1000m", "memory": "1Gi"});
+        assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": equal})), "Guaranteed");
+    }
+}
