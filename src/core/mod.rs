@@ -4,12 +4,21 @@
 //! benchmark drive the same code.
 
 pub mod advisor;
+pub mod beta;
 pub mod checkpoint;
+pub mod conformal;
 pub mod decision;
+pub mod demand;
+pub mod evidence;
+pub mod forecast;
 pub mod histogram;
+pub mod knee;
+pub mod latency;
+pub mod memory;
 pub mod objective;
 pub mod observation;
 pub mod readout;
+pub mod safety;
 pub mod settings;
 pub mod units;
 

@@ -1,0 +1,208 @@
+//! CPU demand of a pod: u = u0 + D * lambda, with lambda its requests per second and D core-seconds a request.
+//!
+//! Recursive least squares with exponential forgetting (Ljung, "System Identification", 2nd ed., section 11.2), kept as
+//! faded sums of the normal equations. Two things differ from the textbook, both heuristics: a faded pseudo-observation
+//! at the origin keeps u0 from drifting while the load stands still, and an observation far from the line is held back
+//! until five in a row lie on the same side of it (then the application has changed: drift).
+
+use serde::{Deserialize, Serialize};
+
+/// How much an observation keeps of its weight when the next one comes.
+const KEEP: f64 = 0.97;
+/// Weight of the pseudo-observation (no load, no CPU) in observations.
+const ORIGIN_WEIGHT: f64 = 0.5;
+/// Residuals beyond this many typical residuals are outliers.
+const GATE: f64 = 4.0;
+/// Outliers of one sign in a row that mean drift.
+const DRIFT_RUN: i32 = 5;
+/// Observations before the line is used.
+const ENOUGH: f64 = 3.0;
+
+/// The learnt line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Demand {
+    weight: f64,
+    x: f64,
+    y: f64,
+    xx: f64,
+    xy: f64,
+    /// Faded mean of the absolute relative residual.
+    spread: f64,
+    /// Run of outliers: positive when CPU lies above the line.
+    run: i32,
+    observations: f64,
+}
+
+/// What an observation did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learnt {
+    /// It moved the line.
+    Taken,
+    /// It lay too far off and was held back.
+    HeldBack,
+    /// It was the fifth far off on one side: the line starts anew from here.
+    Drift,
+}
+
+impl Demand {
+    /// Learns that a pod with `load` requests per second used `cpu` cores. `trust` (0 to 1) is low where the two may not
+    /// belong to the same instant.
+    pub fn learn(&mut self, load: f64, cpu: f64, trust: f64) -> Learnt {
+        if !(load.is_finite() && cpu.is_finite()) || load < 0.0 || cpu < 0.0 {
+            return Learnt::HeldBack;
+        }
+        if self.known() {
+            let predicted = self.cpu(load);
+            let residual = (cpu - predicted) / predicted.max(1e-3);
+            if residual.abs() > GATE * self.spread.max(0.04) {
+                return self.outlier(load, cpu, residual);
+            }
+            self.spread += 0.1 * trust * (residual.abs() - self.spread);
+        }
+        self.run = 0;
+        self.take(load, cpu, trust);
+        Learnt::Taken
+    }
+
+    /// Learns without a gate: every observation moves the line.
+    pub fn follow(&mut self, load: f64, value: f64) {
+        self.take(load, value, 1.0);
+    }
+
+    /// Forgets all but `share` of what was learnt: the application has changed.
+    pub fn forget(&mut self, share: f64) {
+        for sum in [&mut self.weight, &mut self.x, &mut self.y, &mut self.xx, &mut self.xy] {
+            *sum *= share;
+        }
+        self.observations = 0.0;
+        self.run = 0;
+        self.spread = self.spread.max(0.1);
+    }
+
+    /// Whether enough was seen to use the line.
+    #[must_use]
+    pub fn known(&self) -> bool {
+        self.observations >= ENOUGH && self.weight > 0.0
+    }
+
+    /// Observations since the start or the last change, trust weighted.
+    #[must_use]
+    pub fn observations(&self) -> f64 {
+        self.observations
+    }
+
+    /// Core-seconds a request, at least zero.
+    #[must_use]
+    pub fn per_request(&self) -> f64 {
+        self.line().1
+    }
+
+    /// Cores used without any load, at least zero.
+    #[must_use]
+    pub fn idle(&self) -> f64 {
+        self.line().0
+    }
+
+    /// Cores that a pod with `load` requests per second uses.
+    #[must_use]
+    pub fn cpu(&self, load: f64) -> f64 {
+        let (idle, per_request) = self.line();
+        idle + per_request * load
+    }
+
+    fn take(&mut self, load: f64, cpu: f64, trust: f64) {
+        let keep = 1.0 - (1.0 - KEEP) * trust;
+        self.weight = self.weight * keep + trust;
+        self.x = self.x * keep + trust * load;
+        self.y = self.y * keep + trust * cpu;
+        self.xx = self.xx * keep + trust * load * load;
+        self.xy = self.xy * keep + trust * load * cpu;
+        self.observations += trust;
+    }
+
+    fn outlier(&mut self, load: f64, cpu: f64, residual: f64) -> Learnt {
+        let sign = if residual > 0.0 { 1 } else { -1 };
+        self.run = if self.run.signum() == sign { self.run + sign } else { sign };
+        if self.run.abs() < DRIFT_RUN {
+            return Learnt::HeldBack;
+        }
+        self.forget(0.02);
+        self.take(load, cpu, 1.0);
+        Learnt::Drift
+    }
+
+    fn line(&self) -> (f64, f64) {
+        let weight = self.weight + ORIGIN_WEIGHT;
+        let spread = weight * self.xx - self.x * self.x;
+        if self.xx <= 0.0 || spread <= 0.0 {
+            return (if weight > 0.0 { self.y / weight } else { 0.0 }, 0.0);
+        }
+        let slope = (weight * self.xy - self.x * self.y) / spread;
+        let idle = (self.y - slope * self.x) / weight;
+        if idle < 0.0 {
+            (0.0, (self.xy / self.xx).max(0.0))
+        } else if slope < 0.0 {
+            (self.y / weight, 0.0)
+        } else {
+            (idle, slope)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn learns_the_line() {
+        let mut demand = Demand::default();
+        for step in 0..200 {
+            let load = 10.0 + f64::from(step % 17);
+            assert_eq!(demand.learn(load, 0.05 + 0.01 * load, 1.0), Learnt::Taken);
+        }
+        assert!((demand.cpu(20.0) - 0.25).abs() < 0.01, "{}", demand.cpu(20.0));
+        assert!((demand.per_request() - 0.01).abs() < 0.002, "{}", demand.per_request());
+    }
+
+    #[test]
+    fn a_standing_load_is_predicted_where_it_stands() {
+        let mut demand = Demand::default();
+        (0..100).for_each(|_| {
+            demand.learn(50.0, 0.5, 1.0);
+        });
+        assert!((demand.cpu(50.0) - 0.5).abs() < 0.01);
+        assert!((demand.cpu(75.0) - 0.75).abs() < 0.02);
+    }
+
+    #[test]
+    fn one_outlier_changes_nothing_and_five_mean_drift() {
+        let mut demand = Demand::default();
+        (0..50).for_each(|_| {
+            demand.learn(50.0, 0.5, 1.0);
+        });
+        let before = demand.cpu(50.0);
+        assert_eq!(demand.learn(50.0, 2.0, 1.0), Learnt::HeldBack);
+        assert!((demand.cpu(50.0) - before).abs() < 1e-12);
+        demand.learn(50.0, 0.5, 1.0);
+        let last = (0..5).map(|_| demand.learn(50.0, 0.75, 1.0)).last();
+        assert_eq!(last, Some(Learnt::Drift));
+        (0..5).for_each(|_| {
+            demand.learn(50.0, 0.75, 1.0);
+        });
+        assert!((demand.cpu(50.0) - 0.75).abs() < 0.08, "{}", demand.cpu(50.0));
+    }
+
+    proptest! {
+        #[test]
+        fn never_negative(pairs in prop::collection::vec((0.0_f64..100.0, 0.0_f64..4.0), 1..60)) {
+            let mut demand = Demand::default();
+            for (load, cpu) in pairs {
+                demand.learn(load, cpu, 1.0);
+                prop_assert!(demand.idle() >= 0.0 && demand.per_request() >= 0.0);
+                prop_assert!(demand.cpu(10.0) <= demand.cpu(20.0));
+            }
+        }
+    }
+}

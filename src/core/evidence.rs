@@ -1,0 +1,229 @@
+//! What counts of requests say about an objective, and with what confidence.
+//!
+//! With k of N requests above the response time, the share of such requests has the posterior Beta(1/2 + k, 1/2 + N - k)
+//! under Jeffreys' prior (Brown, Cai and DasGupta, "Interval Estimation for a Binomial Proportion", Statistical Science
+//! 16(2), 2001). An objective is met, or violated, only when the one-sided 95% bound says so.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::beta;
+use super::histogram::Histogram;
+use super::objective::Objective;
+use super::readout::Verdict;
+
+/// Confidence of every one-sided bound.
+pub const CONFIDENCE: f64 = 0.95;
+/// Windows older than this say nothing about the present, in seconds.
+pub const RECENT_SECONDS: f64 = 300.0;
+/// Time constant of the error budget, in seconds.
+const BUDGET_SECONDS: f64 = 3600.0;
+
+/// Requests, and those that took longer than an objective's response time. Fractional once old ones have faded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "(f64, f64)", into = "(f64, f64)")]
+pub struct Counts {
+    /// All requests.
+    pub requests: f64,
+    /// Those above the response time.
+    pub exceeding: f64,
+}
+
+impl Counts {
+    /// The upper end of the share above the response time, 0 to 1.
+    #[must_use]
+    pub fn upper(&self) -> f64 {
+        beta::quantile(CONFIDENCE, 0.5 + self.exceeding, 0.5 + self.rest())
+    }
+
+    /// The lower end of that share, 0 to 1.
+    #[must_use]
+    pub fn lower(&self) -> f64 {
+        beta::quantile(1.0 - CONFIDENCE, 0.5 + self.exceeding, 0.5 + self.rest())
+    }
+
+    /// The share itself, 0 without requests.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        if self.requests > 0.0 { self.exceeding / self.requests } else { 0.0 }
+    }
+
+    /// What these counts say about a share `allowed`. One distribution function instead of two quantiles.
+    #[must_use]
+    pub fn verdict(&self, allowed: f64) -> Verdict {
+        let within = beta::cumulative(allowed, 0.5 + self.exceeding, 0.5 + self.rest());
+        if within >= CONFIDENCE {
+            Verdict::Met
+        } else if within <= 1.0 - CONFIDENCE {
+            Verdict::Violated
+        } else {
+            Verdict::Unknown
+        }
+    }
+
+    /// Adds `other`.
+    pub fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.exceeding += other.exceeding;
+    }
+
+    /// Both counts times `factor`.
+    #[must_use]
+    pub fn scaled(self, factor: f64) -> Self {
+        Self { requests: self.requests * factor, exceeding: self.exceeding * factor }
+    }
+
+    fn rest(&self) -> f64 {
+        (self.requests - self.exceeding).max(0.0)
+    }
+}
+
+impl From<(f64, f64)> for Counts {
+    fn from((requests, exceeding): (f64, f64)) -> Self {
+        Self { requests: requests.max(0.0), exceeding: exceeding.max(0.0) }
+    }
+}
+
+impl From<Counts> for (f64, f64) {
+    fn from(counts: Counts) -> Self {
+        (counts.requests, counts.exceeding)
+    }
+}
+
+/// The share of requests that an objective lets take longer.
+#[must_use]
+pub fn allowed(objective: &Objective) -> f64 {
+    (1.0 - objective.percentile).max(1e-6)
+}
+
+/// Counts of `histogram` against `objective`.
+#[must_use]
+pub fn count(histogram: &Histogram, objective: &Objective) -> Counts {
+    let exceedance = histogram.exceedance(objective.response_time_seconds);
+    Counts { requests: exceedance.total as f64, exceeding: exceedance.exceeding as f64 }
+}
+
+/// The last five minutes of one Deployment, window by window.
+#[derive(Clone, Debug, Default)]
+pub struct Recent {
+    windows: VecDeque<(f64, Histogram)>,
+}
+
+impl Recent {
+    /// Adds the window that ended at `at_seconds` and drops what is older than five minutes.
+    pub fn add(&mut self, at_seconds: f64, histogram: &Histogram) {
+        self.expire(at_seconds);
+        self.windows.push_back((at_seconds, histogram.clone()));
+    }
+
+    /// Drops what is older than five minutes at `now_seconds`.
+    pub fn expire(&mut self, now_seconds: f64) {
+        while self.windows.front().is_some_and(|(at, _)| *at <= now_seconds - RECENT_SECONDS) {
+            self.windows.pop_front();
+        }
+    }
+
+    /// The verdict of the newest windows that suffice for one: a violation of this minute is not averaged away by four
+    /// good ones before it.
+    #[must_use]
+    pub fn verdict(&self, objective: &Objective) -> Verdict {
+        let mut sum = Counts::default();
+        for (_, histogram) in self.windows.iter().rev() {
+            sum.add(count(histogram, objective));
+            let verdict = sum.verdict(allowed(objective));
+            if verdict != Verdict::Unknown {
+                return verdict;
+            }
+        }
+        Verdict::Unknown
+    }
+
+    /// All of the windows in one.
+    #[must_use]
+    pub fn merged(&self) -> Histogram {
+        let mut sum = Histogram::default();
+        self.windows.iter().for_each(|(_, histogram)| sum.merge(histogram));
+        sum
+    }
+}
+
+/// How an objective has been kept over the last hour: counts that fade with that time constant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Faded counts.
+    pub counts: Counts,
+}
+
+impl Budget {
+    /// Adds a window of `seconds`.
+    pub fn add(&mut self, counts: Counts, seconds: f64) {
+        self.counts = self.counts.scaled((-seconds / BUDGET_SECONDS).exp());
+        self.counts.add(counts);
+    }
+
+    /// Share of the error budget that is left; negative when overspent, 1 without requests.
+    #[must_use]
+    pub fn left(&self, objective: &Objective) -> f64 {
+        1.0 - self.counts.share() / allowed(objective)
+    }
+
+    /// The share above the response time to steer for, 0 to 1: a part of what is allowed, less as the budget is spent.
+    #[must_use]
+    pub fn steer(&self, objective: &Objective) -> f64 {
+        allowed(objective) * (0.1 + 0.4 * self.left(objective)).clamp(0.05, 0.5)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn p99() -> Objective {
+        Objective { slo: "a".into(), percentile: 0.99, response_time_seconds: 0.1, throughput_per_second: None }
+    }
+
+    fn counts(requests: f64, exceeding: f64) -> Counts {
+        Counts { requests, exceeding }
+    }
+
+    #[test]
+    fn certifying_p99_needs_a_few_hundred_requests() {
+        assert_eq!(counts(100.0, 0.0).verdict(0.01), Verdict::Unknown);
+        assert_eq!(counts(300.0, 0.0).verdict(0.01), Verdict::Met);
+        assert_eq!(counts(300.0, 3.0).verdict(0.01), Verdict::Unknown);
+        assert_eq!(counts(300.0, 8.0).verdict(0.01), Verdict::Violated);
+        assert_eq!(counts(0.0, 0.0).verdict(0.01), Verdict::Unknown);
+    }
+
+    #[test]
+    fn bounds_of_known_values() {
+        // Jeffreys' upper bound for 0 of 300: qbeta(0.95, 0.5, 300.5).
+        assert!((counts(300.0, 0.0).upper() - 0.006_380).abs() < 2e-5, "{}", counts(300.0, 0.0).upper());
+        assert!(counts(1000.0, 10.0).lower() < 0.01 && counts(1000.0, 10.0).upper() > 0.01);
+    }
+
+    #[test]
+    fn a_fresh_violation_is_not_averaged_away() {
+        let good = Histogram { upper_bounds_seconds: [0.1].into(), counts: vec![2000, 1] };
+        let bad = Histogram { upper_bounds_seconds: [0.1].into(), counts: vec![1900, 100] };
+        let mut recent = Recent::default();
+        (0..10).for_each(|window| recent.add(f64::from(window) * 15.0, &good));
+        assert_eq!(recent.verdict(&p99()), Verdict::Met);
+        recent.add(150.0, &bad);
+        assert_eq!(recent.verdict(&p99()), Verdict::Violated);
+        recent.expire(150.0 + 299.0);
+        assert_eq!(recent.merged().total(), 2000);
+    }
+
+    #[test]
+    fn a_spent_budget_steers_lower() {
+        let mut budget = Budget::default();
+        let fresh = budget.steer(&p99());
+        budget.add(counts(10_000.0, 90.0), 15.0);
+        assert!((budget.left(&p99()) - 0.1).abs() < 1e-9);
+        assert!(budget.steer(&p99()) < 0.4 * fresh);
+        budget.add(counts(10_000.0, 300.0), 15.0);
+        assert!(budget.left(&p99()) < 0.0 && budget.steer(&p99()) > 0.0);
+    }
+}

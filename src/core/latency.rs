@@ -1,0 +1,255 @@
+//! Latency as a function of CPU utilisation: a queueing-shaped curve whose weights are learnt.
+//!
+//! q(rho) = w0 + w1 * W(rho) + w2 * K(rho), with
+//! - w0 the latency of a pod that does not queue, in seconds;
+//! - W(rho) the tail of the wait in a queue of c servers: the mean by Sakasegawa ("An approximation formula
+//!   L_q = alpha rho^beta / (1 - rho)", Annals of the Institute of Statistical Mathematics 29, 1977; as given in Hopp and
+//!   Spearman, "Factory Physics", section 8.6), times ln(1 / (1 - p)) for an exponential tail (Kingman's heavy-traffic limit, 1962);
+//! - K(rho) the pause of a throttled CFS period ([`super::knee`]), counted in full once as many periods are throttled as
+//!   requests may be late.
+//!
+//! The weights are fitted to the bins of [`super::safety::Table`] by least squares of relative errors under w >= 0, pulled
+//! towards priors of w1 = 1 and w2 = 1/2, which are cautious: a service whose queue was never seen is taken to queue like
+//! the formula. The pull and the priors are heuristics.
+
+use serde::{Deserialize, Serialize};
+
+use super::knee::{PERIOD_SECONDS, Stream};
+use super::safety::Bin;
+
+/// Highest utilisation of the formula; the wait grows linearly beyond.
+const SATURATED: f64 = 0.97;
+/// Weight of the priors in windows.
+const PRIOR_WEIGHT: f64 = 2.0;
+const PRIOR: [f64; 2] = [1.0, 0.5];
+
+/// The pod that a curve is drawn for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shape {
+    /// Cores that the pod can use: its limit, or less where the application has fewer threads.
+    pub capacity: f64,
+    /// Core-seconds of a request.
+    pub per_request: f64,
+    /// Cores used without load.
+    pub idle: f64,
+    /// The objective's percentile, 0 to 1.
+    pub percentile: f64,
+}
+
+impl Shape {
+    /// The two rising terms in seconds at utilisation `rho`.
+    fn terms(&self, rho: f64) -> [f64; 2] {
+        [self.wait(rho), self.pause(rho)]
+    }
+
+    fn wait(&self, rho: f64) -> f64 {
+        let servers = self.capacity.max(1.0);
+        let service = self.per_request / self.capacity.clamp(1e-3, 1.0);
+        let inside = rho.clamp(0.0, SATURATED);
+        let mean = inside.powf((2.0 * (servers + 1.0)).sqrt() - 1.0) / (servers * (1.0 - inside));
+        let beyond = 1.0 + (rho - SATURATED).max(0.0) / (1.0 - SATURATED);
+        mean * beyond * service * (1.0 / (1.0 - self.percentile).max(1e-4)).ln()
+    }
+
+    fn pause(&self, rho: f64) -> f64 {
+        let used = rho.max(0.0) * self.capacity;
+        let load = (used - self.idle).max(0.0) / self.per_request.max(1e-9);
+        let stream = Stream { load, per_request: self.per_request, used };
+        let late = (1.0 - self.percentile).max(1e-3);
+        PERIOD_SECONDS * (stream.throttled_share(self.capacity) / late).min(1.0)
+    }
+}
+
+/// Learnt weights: seconds, and two without a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fit {
+    /// Latency without queueing in seconds.
+    pub base_seconds: f64,
+    /// Weight of the wait.
+    pub wait: f64,
+    /// Weight of the pause of a throttled period.
+    pub pause: f64,
+    /// Mean squared relative error over the bins.
+    pub error: f64,
+}
+
+impl Fit {
+    /// Fits the bins; `None` when there are none.
+    #[must_use]
+    pub fn new<'a>(bins: impl Iterator<Item = &'a Bin>, shape: &Shape) -> Option<Self> {
+        let rows: Vec<Row> = bins.map(|bin| Row::new(bin, shape)).collect();
+        let lowest = rows.iter().map(|row| row.latency).min_by(f64::total_cmp)?;
+        let mut weights = [lowest, PRIOR[0], PRIOR[1]];
+        for _ in 0..40 {
+            for term in 0..3 {
+                weights[term] = best(&rows, weights, term, lowest);
+            }
+        }
+        let total: f64 = rows.iter().map(|row| row.weight).sum();
+        let squares: f64 = rows.iter().map(|row| row.weight * (row.at(weights) / row.latency - 1.0).powi(2)).sum();
+        Some(Self { base_seconds: weights[0], wait: weights[1], pause: weights[2], error: squares / total })
+    }
+
+    /// Predicted latency in seconds at utilisation `rho` of a pod of this shape.
+    #[must_use]
+    pub fn predict(&self, rho: f64, shape: &Shape) -> f64 {
+        let [wait, pause] = shape.terms(rho);
+        self.base_seconds + self.wait * wait + self.pause * pause
+    }
+
+    /// The highest utilisation at which `factor` times the prediction stays within `response_time_seconds`, 0 if none.
+    #[must_use]
+    pub fn safe_utilisation(&self, response_time_seconds: f64, factor: f64, shape: &Shape) -> f64 {
+        let within = |rho: f64| self.predict(rho, shape) * factor <= response_time_seconds;
+        let (mut low, mut high) = (0.0, SATURATED);
+        if within(high) {
+            return high;
+        }
+        if !within(low) {
+            return 0.0;
+        }
+        for _ in 0..24 {
+            let middle = 0.5 * (low + high);
+            if within(middle) { low = middle } else { high = middle }
+        }
+        low
+    }
+
+    /// The weights for a pod with `to` cores instead of `from`. Below one core a request gets its CPU time more slowly;
+    /// `cpu_share` is the part of the base latency that is CPU time.
+    #[must_use]
+    pub fn resized(&self, from: f64, to: f64, cpu_share: f64) -> Self {
+        let stretch = from.clamp(1e-3, 1.0) / to.clamp(1e-3, 1.0);
+        Self { base_seconds: self.base_seconds * (1.0 + cpu_share.clamp(0.0, 1.0) * (stretch - 1.0)), ..*self }
+    }
+}
+
+struct Row {
+    weight: f64,
+    latency: f64,
+    terms: [f64; 3],
+}
+
+impl Row {
+    fn new(bin: &Bin, shape: &Shape) -> Self {
+        let [wait, pause] = shape.terms(bin.utilisation);
+        Self { weight: bin.weight, latency: bin.ln_latency.exp(), terms: [1.0, wait, pause] }
+    }
+
+    fn at(&self, weights: [f64; 3]) -> f64 {
+        self.terms.iter().zip(weights).map(|(term, weight)| term * weight).sum()
+    }
+}
+
+/// The best non-negative value of one weight with the others held (coordinate descent).
+fn best(rows: &[Row], weights: [f64; 3], term: usize, lowest: f64) -> f64 {
+    let (prior, strength) =
+        if term == 0 { (lowest, 0.05 / (lowest * lowest)) } else { (PRIOR[term - 1], PRIOR_WEIGHT * 0.05) };
+    let (mut over, mut under) = (strength * prior, strength);
+    for row in rows {
+        let scale = row.weight / (row.latency * row.latency);
+        let rest = row.at(weights) - weights[term] * row.terms[term];
+        over += scale * row.terms[term] * (row.latency - rest);
+        under += scale * row.terms[term] * row.terms[term];
+    }
+    (over / under).max(0.0)
+}
+
+/// How many cores the application can keep busy, judged from where its latency rises: the candidate of 1, 2, 4, ... whose
+/// curve explains the bins clearly better than the limit does. `None` when the limit explains them.
+#[must_use]
+pub fn parallelism(bins: &[Bin], limit: f64, shape: &Shape) -> Option<f64> {
+    let lowest = bins.iter().map(|bin| bin.ln_latency).min_by(f64::total_cmp)?;
+    let highest = bins.iter().map(|bin| bin.ln_latency).max_by(f64::total_cmp)?;
+    let most_used = bins.iter().map(|bin| bin.utilisation * shape.capacity).fold(0.0, f64::max);
+    if bins.len() < 3 || highest - lowest < 0.7 {
+        return None;
+    }
+    let error = |capacity: f64| {
+        let scaled = bins.iter().map(|bin| Bin { utilisation: bin.utilisation * shape.capacity / capacity, ..*bin });
+        let scaled: Vec<Bin> = scaled.collect();
+        Fit::new(scaled.iter(), &Shape { capacity, ..*shape }).map_or(f64::INFINITY, |fit| fit.error)
+    };
+    let candidates = (0..7).map(|power| f64::from(1_u32 << power)).filter(|&cores| cores < limit * 0.95);
+    let best = candidates
+        .filter(|&cores| most_used <= cores * 1.03)
+        .map(|cores| (cores, error(cores)))
+        .min_by(|a, b| a.1.total_cmp(&b.1))?;
+    (best.1 < 0.5 * error(limit)).then_some(best.0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::core::evidence::Counts;
+
+    fn shape(capacity: f64) -> Shape {
+        Shape { capacity, per_request: 0.01, idle: 0.0, percentile: 0.99 }
+    }
+
+    fn bin(utilisation: f64, latency: f64) -> Bin {
+        Bin { weight: 10.0, counts: Counts { requests: 1e4, exceeding: 1.0 }, utilisation, ln_latency: latency.ln() }
+    }
+
+    #[test]
+    fn the_mean_wait_of_one_server_is_that_of_m_m_1() {
+        // With c = 1 Sakasegawa's exponent is 1: W = rho / (1 - rho) * E[S]; at rho = 1/2 that is one service time.
+        let wait = shape(1.0).wait(0.5) / (100.0_f64).ln();
+        assert!((wait - 0.01).abs() < 1e-12);
+        // M/M/2 at rho = 1/2: exactly 1/3 of a service time; Sakasegawa gives 0.36.
+        let wait = shape(2.0).wait(0.5) / (100.0_f64).ln();
+        assert!((wait / 0.01 - 0.364).abs() < 0.01, "{wait}");
+    }
+
+    #[test]
+    fn learns_a_curve_it_was_not_told() {
+        let truth = |rho: f64| 0.03 + 0.02 * rho * rho / (1.0 - rho);
+        let bins: Vec<Bin> = (2..20).map(|step| f64::from(step) * 0.045).map(|rho| bin(rho, truth(rho))).collect();
+        let fit = Fit::new(bins.iter(), &shape(1.0)).unwrap();
+        for bin in &bins {
+            let relative = fit.predict(bin.utilisation, &shape(1.0)) / bin.ln_latency.exp() - 1.0;
+            assert!(relative.abs() < 0.25, "{} {relative}", bin.utilisation);
+        }
+    }
+
+    #[test]
+    fn what_was_never_seen_to_queue_is_taken_to_queue() {
+        let fit = Fit::new([bin(0.2, 0.03)].iter(), &shape(1.0)).unwrap();
+        assert!(fit.wait > 0.5);
+        let safe = fit.safe_utilisation(0.1, 1.0, &shape(1.0));
+        assert!((0.3..0.8).contains(&safe), "{safe}");
+    }
+
+    #[test]
+    fn pods_of_less_than_a_core_answer_more_slowly() {
+        let fit = Fit { base_seconds: 0.03, wait: 1.0, pause: 0.5, error: 0.0 };
+        assert!((fit.resized(1.0, 0.5, 1.0).base_seconds - 0.06).abs() < 1e-12);
+        assert!((fit.resized(1.0, 0.5, 0.2).base_seconds - 0.036).abs() < 1e-12);
+        assert!((fit.resized(2.0, 4.0, 1.0).base_seconds - 0.03).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_single_threaded_application_is_caught() {
+        let single = shape(1.0);
+        let truth = |used: f64| 0.03 + single.wait(used);
+        let bins: Vec<Bin> =
+            (1..12).map(|step| f64::from(step) * 0.04).map(|rho| bin(rho, truth(rho * 2.0))).collect();
+        assert_eq!(parallelism(&bins, 2.0, &shape(2.0)), Some(1.0));
+        let free: Vec<Bin> = (1..22)
+            .map(|step| f64::from(step) * 0.04)
+            .map(|rho| bin(rho, 0.03 + shape(2.0).wait(rho)))
+            .collect();
+        assert_eq!(parallelism(&free, 2.0, &shape(2.0)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_curve_never_falls(low in 0.0_f64..1.1, more in 0.0_f64..0.3, capacity in 0.1_f64..8.0) {
+            let fit = Fit { base_seconds: 0.01, wait: 0.7, pause: 0.3, error: 0.0 };
+            prop_assert!(fit.predict(low + more, &shape(capacity)) >= fit.predict(low, &shape(capacity)) - 1e-12);
+        }
+    }
+}

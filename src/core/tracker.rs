@@ -1,0 +1,178 @@
+//! What is learnt about one objective: evidence, safety table, curve and its bound.
+
+use serde::{Deserialize, Serialize};
+
+use super::conformal::Conformal;
+use super::evidence::{self, Budget, Counts};
+use super::histogram::Histogram;
+use super::latency::{Fit, Shape};
+use super::objective::Objective;
+use super::safety::{Bin, Reach, Sample, Table};
+
+/// Largest step beyond the utilisation that was seen to be safe, as a factor.
+const STEP: f64 = 1.25;
+/// Longest time over which windows are put together into one sample, in seconds.
+const LONGEST_SAMPLE_SECONDS: f64 = 300.0;
+/// Requests per allowed late request that a sample should hold: three times 1 / (1 - p), 300 for p99.
+const LATE_PER_SAMPLE: f64 = 3.0;
+
+/// Everything about one objective.
+#[derive(Clone, Debug, Default)]
+pub struct Tracker {
+    /// What was seen by utilisation.
+    pub table: Table,
+    /// The bound of the curve.
+    pub conformal: Conformal,
+    /// The error budget.
+    pub budget: Budget,
+    /// The curve as last fitted.
+    pub fit: Option<Fit>,
+    /// Samples so far.
+    pub samples: f64,
+    gathering: Gathering,
+}
+
+/// Windows on their way to being one sample.
+#[derive(Clone, Debug, Default)]
+struct Gathering {
+    histogram: Histogram,
+    since: f64,
+    weight: f64,
+    utilisation: f64,
+    trust: f64,
+}
+
+/// One window as a tracker sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// End of the window, in seconds since the Unix epoch.
+    pub at: f64,
+    /// Its response times.
+    pub latency: &'a Histogram,
+    /// Utilisation of the pods' capacity, 0 to 1.
+    pub utilisation: f64,
+    /// How typical it is, 0 to 1.
+    pub trust: f64,
+}
+
+/// How high utilisation may be for one objective, and by what.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Safe {
+    /// Utilisation of capacity, 0 to 1.
+    pub utilisation: f64,
+    /// What the curve's upper bound alone allows.
+    pub curve: f64,
+    /// What the table says.
+    pub reach: Reach,
+}
+
+impl Tracker {
+    /// Learns one window. Windows with few requests are put together first.
+    pub fn learn(&mut self, seen: &Seen<'_>, objective: &Objective, shape: &Shape) {
+        let requests = seen.latency.total() as f64;
+        if requests <= 0.0 {
+            return;
+        }
+        let wanted = LATE_PER_SAMPLE / evidence::allowed(objective);
+        self.gathering.add(seen, requests);
+        let full = self.gathering.weight >= wanted;
+        if full || seen.at - self.gathering.since >= LONGEST_SAMPLE_SECONDS {
+            let sample = std::mem::take(&mut self.gathering).sample(objective);
+            self.take(&sample, objective, shape);
+        }
+    }
+
+    /// Fits the curve to the table anew.
+    pub fn refit(&mut self, shape: &Shape) {
+        self.fit = Fit::new(self.table.bins(), shape);
+    }
+
+    /// Highest utilisation that keeps the objective: what was seen to be safe or what the curve's bound allows, but never
+    /// further than a step beyond what was seen, nor near what was seen to be bad.
+    #[must_use]
+    pub fn safe(&self, objective: &Objective, shape: &Shape) -> Safe {
+        let allowed = evidence::allowed(objective);
+        let reach = self.table.reach(self.budget.steer(objective), allowed, STEP);
+        let bound = self.conformal.factor();
+        let curve =
+            self.fit.map_or(0.0, |fit| fit.safe_utilisation(objective.response_time_seconds, bound, shape));
+        Safe { utilisation: curve.max(reach.safe).min(reach.limit), curve, reach }
+    }
+
+    /// The application changed: what was seen says less.
+    pub fn drift(&mut self) {
+        self.table.fade(0.2);
+        self.conformal.forget();
+        self.samples = 0.0;
+        self.gathering = Gathering::default();
+    }
+
+    /// The capacity of a pod became another one; `factor` is the old over the new where the work stays the same.
+    pub fn rescale(&mut self, factor: f64) {
+        self.table = self.table.rescaled(factor);
+    }
+
+    fn take(&mut self, sample: &Sample, objective: &Objective, shape: &Shape) {
+        if let Some(fit) = self.fit.filter(|_| sample.trust > 0.5) {
+            self.conformal.learn(sample.latency_seconds, fit.predict(sample.utilisation, shape));
+        }
+        self.table.add(sample, 30.0 / evidence::allowed(objective));
+        self.samples += sample.trust;
+        self.refit(shape);
+    }
+
+    /// Everything that a checkpoint keeps.
+    #[must_use]
+    pub fn save(&self) -> SavedTracker {
+        SavedTracker {
+            table: self.table.save(),
+            conformal: self.conformal.clone(),
+            budget: self.budget,
+            samples: self.samples,
+        }
+    }
+
+    /// The tracker that [`Tracker::save`] described; its curve is fitted at the next refit.
+    #[must_use]
+    pub fn load(saved: SavedTracker) -> Self {
+        Self {
+            table: Table::load(&saved.table),
+            conformal: saved.conformal,
+            budget: saved.budget,
+            samples: saved.samples,
+            ..Self::default()
+        }
+    }
+}
+
+/// A tracker in a checkpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SavedTracker {
+    table: Vec<(usize, Bin)>,
+    conformal: Conformal,
+    budget: Budget,
+    samples: f64,
+}
+
+impl Gathering {
+    fn add(&mut self, seen: &Seen<'_>, requests: f64) {
+        if self.weight <= 0.0 {
+            *self = Self { since: seen.at, ..Self::default() };
+        }
+        self.weight += requests;
+        let step = requests / self.weight;
+        self.utilisation += step * (seen.utilisation - self.utilisation);
+        self.trust += step * (seen.trust - self.trust);
+        self.histogram.merge(seen.latency);
+    }
+
+    fn sample(self, objective: &Objective) -> Sample {
+        let counts: Counts = evidence::count(&self.histogram, objective);
+        Sample {
+            utilisation: self.utilisation,
+            counts,
+            latency_seconds: self.histogram.quantile(objective.percentile).unwrap_or(0.0),
+            trust: self.trust,
+        }
+    }
+}
