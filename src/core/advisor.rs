@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::checkpoint::CheckpointError;
-use super::decision::{Bound, Bounds, Decision, Explanation, ModelState};
+use super::checkpoint::{self, CheckpointError};
+use super::decision::{Bounds, Decision, ModelState};
+use super::model::Model;
 use super::objective::Objective;
 use super::observation::Observation;
-use super::readout::{Compliance, Curve};
+use super::planner::{Context, Planner};
+use super::readout::{self, Compliance, Curve};
 use super::settings::Settings;
+use super::tracker::Tracker;
 
 /// Learns one Deployment and advises on it.
 ///
@@ -18,18 +21,25 @@ pub struct Advisor {
     objectives: Vec<Objective>,
     bounds: Bounds,
     settings: Settings,
-    last: Option<Observation>,
+    model: Model,
+    planner: Planner,
 }
 
 impl Advisor {
     /// A model that knows nothing yet.
     #[must_use]
     pub fn new(objectives: Vec<Objective>, bounds: Bounds, settings: Settings) -> Self {
+        let trackers = objectives.iter().map(|_| Tracker::default()).collect();
+        let model = Model {
+            trackers,
+            ..Model::default()
+        };
         Self {
             objectives,
             bounds,
             settings,
-            last: None,
+            model,
+            planner: Planner::default(),
         }
     }
 
@@ -38,23 +48,33 @@ impl Advisor {
     /// # Errors
     /// When the text is of another version or damaged; start with [`Advisor::new`] then.
     pub fn restore(
-        _checkpoint: &str,
+        checkpoint: &str,
         objectives: Vec<Objective>,
         bounds: Bounds,
         settings: Settings,
     ) -> Result<Self, CheckpointError> {
-        Ok(Self::new(objectives, bounds, settings))
+        let (model, planner) = checkpoint::read(checkpoint, &objectives)?;
+        Ok(Self {
+            objectives,
+            bounds,
+            settings,
+            model,
+            planner,
+        })
     }
 
     /// The state as one line of text under 8 KiB.
     #[must_use]
     pub fn checkpoint(&self) -> String {
-        String::new()
+        checkpoint::write(&self.model, &self.planner, &self.objectives)
     }
 
     /// Replaces the objectives; what was learnt about the application stays.
     pub fn set_objectives(&mut self, objectives: Vec<Objective>) {
-        self.objectives = objectives;
+        if objectives != self.objectives {
+            self.model.match_objectives(&self.objectives, &objectives);
+            self.objectives = objectives;
+        }
     }
 
     /// Replaces the bounds.
@@ -69,48 +89,53 @@ impl Advisor {
 
     /// Takes in one window of measurements. Windows must come in the order of time; an older one is ignored.
     pub fn observe(&mut self, observation: &Observation) {
-        self.last = Some(observation.clone());
+        if self.model.observe(observation, &self.objectives, &self.settings) {
+            self.planner.drift();
+        }
     }
 
     /// Decides for the instant `now_seconds` (Unix epoch), which must not lie before the last observation.
     pub fn decide(&mut self, now_seconds: f64) -> Decision {
-        Decision {
-            at_seconds: now_seconds,
-            state: ModelState::Cold,
-            flags: Vec::new(),
-            replicas: self.last.as_ref().map(|observation| observation.desired_replicas),
-            containers: BTreeMap::new(),
-            target_utilisation: None,
-            explanation: Explanation {
-                bound: Bound::State,
-                summary: "nothing measured yet".to_owned(),
-                inputs: BTreeMap::new(),
-                next_smaller: String::new(),
-            },
+        self.model.recent.expire(now_seconds);
+        let context = Context {
+            model: &self.model,
+            objectives: &self.objectives,
+            bounds: &self.bounds,
+            settings: &self.settings,
+            now: now_seconds,
+        };
+        let decision = self.planner.decide(&context);
+        if let Some(tables) = self.planner.restored_tables() {
+            self.model
+                .trackers
+                .iter_mut()
+                .zip(tables)
+                .for_each(|(tracker, table)| tracker.table = table);
         }
+        decision
     }
 
     /// How much the model knows, as of the last decision.
     #[must_use]
     pub fn state(&self) -> ModelState {
-        ModelState::Cold
+        self.planner.state.unwrap_or(ModelState::Cold)
     }
 
     /// How every objective has been kept, in the order of the objectives.
     #[must_use]
     pub fn compliance(&self) -> Vec<Compliance> {
-        Vec::new()
+        readout::compliance(&self.model, &self.objectives)
     }
 
     /// Latency against load for every objective.
     #[must_use]
     pub fn curves(&self) -> Vec<Curve> {
-        Vec::new()
+        readout::curves(&self.model, &self.objectives, &self.settings)
     }
 
     /// Numbers of the model by name, each name ending with its unit.
     #[must_use]
     pub fn numbers(&self) -> BTreeMap<&'static str, f64> {
-        BTreeMap::new()
+        readout::numbers(&self.model, &self.settings)
     }
 }

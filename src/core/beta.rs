@@ -27,7 +27,10 @@ pub fn ln_gamma(x: f64) -> f64 {
     }
     let x = x - 1.0;
     let base = x + 7.5;
-    let sum = LANCZOS[1..].iter().zip(1_u8..).fold(LANCZOS[0], |sum, (c, k)| sum + c / (x + f64::from(k)));
+    let sum = LANCZOS[1..]
+        .iter()
+        .zip(1_u8..)
+        .fold(LANCZOS[0], |sum, (c, k)| sum + c / (x + f64::from(k)));
     0.5 * (2.0 * std::f64::consts::PI).ln() + (x + 0.5) * base.ln() - base + sum.ln()
 }
 
@@ -55,7 +58,11 @@ pub fn quantile(probability: f64, a: f64, b: f64) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     for _ in 0..60 {
         let middle = 0.5 * (low + high);
-        if cumulative(middle, a, b) < probability { low = middle } else { high = middle }
+        if cumulative(middle, a, b) < probability {
+            low = middle
+        } else {
+            high = middle
+        }
         if high - low < 1e-12 * high {
             break;
         }
@@ -93,7 +100,11 @@ mod tests {
 
     #[test]
     fn gamma_of_known_values() {
-        for (x, expected) in [(1.0, 0.0), (0.5, std::f64::consts::PI.sqrt().ln()), (5.0, 24.0_f64.ln())] {
+        for (x, expected) in [
+            (1.0, 0.0),
+            (0.5, std::f64::consts::PI.sqrt().ln()),
+            (5.0, 24.0_f64.ln()),
+        ] {
             assert!((ln_gamma(x) - expected).abs() < 1e-12, "{x}");
         }
         assert!((ln_gamma(1000.5) - 5_908.674_003_187_4).abs() < 0.7);

@@ -1,7 +1,29 @@
 //! The state of the model as one short, versioned line of text.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::demand::Demand;
+use super::forecast::Forecast;
+use super::memory::Memory;
+use super::model::Model;
+use super::objective::Objective;
+use super::pace::Pace;
+use super::planner::Planner;
+use super::profile::Profile;
+use super::reaction::Reaction;
+use super::sizing::Plan;
+use super::starting::Starting;
+use super::tracker::{SavedTracker, Tracker};
+
 /// Version of the format; another one is not restored.
 pub const VERSION: u32 = 1;
+/// Most characters of a checkpoint: it lives in the status of a Kubernetes object.
+pub const MOST_BYTES: usize = 8 * 1024;
+/// Significant digits of a number.
+const DIGITS: i32 = 5;
 
 /// Why a checkpoint could not be restored. The model then starts cold.
 #[derive(Debug, thiserror::Error)]
@@ -18,4 +40,157 @@ pub enum CheckpointError {
     /// A number in it is out of range.
     #[error("checkpoint holds a value out of range: {0}")]
     Invalid(&'static str),
+}
+
+/// Everything that a restart must not lose.
+#[derive(Debug, Serialize, Deserialize)]
+struct Saved {
+    /// Trackers with the percentile and response time that they belong to.
+    trackers: Vec<(f64, f64, SavedTracker)>,
+    demands: BTreeMap<String, Demand>,
+    memories: BTreeMap<String, Memory>,
+    forecast: Forecast,
+    profile: Option<Profile>,
+    starting: Starting,
+    parallelism: Option<f64>,
+    template: String,
+    since: f64,
+    drift_at: f64,
+    highest_load: f64,
+    most_used: f64,
+    capacity: f64,
+    pace: Pace,
+    reaction: Reaction,
+    plan: Option<Plan>,
+    replicas: Option<u32>,
+    trusted: f64,
+}
+
+/// Writes the checkpoint. Should it be too long, what is least missed goes first: the profile of the day, then the
+/// trackers of the last objectives.
+#[must_use]
+pub fn write(model: &Model, planner: &Planner, objectives: &[Objective]) -> String {
+    let mut saved = save(model, planner, objectives);
+    loop {
+        let text = format!(
+            "v{VERSION}:{}",
+            rounded(serde_json::to_value(&saved).unwrap_or_default())
+        );
+        let gave_up = saved.profile.is_none() && saved.trackers.is_empty();
+        if text.len() < MOST_BYTES || gave_up {
+            return if text.len() < MOST_BYTES { text } else { String::new() };
+        }
+        if saved.profile.take().is_none() {
+            saved.trackers.pop();
+        }
+    }
+}
+
+/// Reads what [`write`] wrote.
+///
+/// # Errors
+/// When it is of another version or damaged.
+pub fn read(text: &str, objectives: &[Objective]) -> Result<(Model, Planner), CheckpointError> {
+    let (version, body) = text.split_once(':').unwrap_or((text, ""));
+    if version != format!("v{VERSION}") {
+        return Err(CheckpointError::Version {
+            found: version.chars().take(16).collect(),
+        });
+    }
+    let saved: Saved = serde_json::from_str(body)?;
+    if saved.profile.as_ref().is_some_and(|profile| !profile.valid()) {
+        return Err(CheckpointError::Invalid("profile"));
+    }
+    if !(saved.capacity >= 0.0 && saved.trusted >= 0.0 && saved.highest_load >= 0.0) {
+        return Err(CheckpointError::Invalid("capacity, trusted or highest_load"));
+    }
+    Ok(load(saved, objectives))
+}
+
+fn save(model: &Model, planner: &Planner, objectives: &[Objective]) -> Saved {
+    let trackers = objectives.iter().zip(&model.trackers);
+    Saved {
+        trackers: trackers
+            .map(|(objective, tracker)| (objective.percentile, objective.response_time_seconds, tracker.save()))
+            .collect(),
+        demands: model.demands.clone(),
+        memories: model.memories.clone(),
+        forecast: model.forecast.clone(),
+        profile: model.profile.worth_keeping().then(|| model.profile.clone()),
+        starting: model.starting,
+        parallelism: model.parallelism,
+        template: model.template.clone(),
+        since: model.since,
+        drift_at: model.drift_at,
+        highest_load: model.highest_load,
+        most_used: model.most_used,
+        capacity: model.capacity,
+        pace: planner.pace.clone(),
+        reaction: planner.reaction,
+        plan: planner.plan.clone(),
+        replicas: planner.replicas,
+        trusted: planner.trusted,
+    }
+}
+
+fn load(saved: Saved, objectives: &[Objective]) -> (Model, Planner) {
+    let mut kept = saved.trackers;
+    let trackers = objectives.iter().map(|objective| {
+        let same = kept.iter().position(|(percentile, seconds, _)| {
+            (percentile - objective.percentile).abs() < 1e-6
+                && (seconds / objective.response_time_seconds - 1.0).abs() < 1e-4
+        });
+        same.map_or_else(Tracker::default, |index| Tracker::load(kept.swap_remove(index).2))
+    });
+    let model = Model {
+        trackers: trackers.collect(),
+        demands: saved.demands,
+        memories: saved.memories,
+        forecast: saved.forecast,
+        profile: saved.profile.unwrap_or_default(),
+        starting: saved.starting,
+        parallelism: saved.parallelism,
+        template: saved.template,
+        since: saved.since,
+        drift_at: saved.drift_at,
+        highest_load: saved.highest_load,
+        most_used: saved.most_used,
+        capacity: saved.capacity,
+        ..Model::default()
+    };
+    let planner = Planner {
+        pace: saved.pace,
+        reaction: saved.reaction,
+        plan: saved.plan,
+        replicas: saved.replicas,
+        trusted: saved.trusted,
+        ..Planner::default()
+    };
+    (model, planner)
+}
+
+/// The same value with its floats cut to a few digits, so that the text is short.
+fn rounded(value: Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() => short(number.as_f64().unwrap_or(0.0)),
+        Value::Array(values) => Value::Array(values.into_iter().map(rounded).collect()),
+        Value::Object(fields) => {
+            Value::Object(fields.into_iter().map(|(name, value)| (name, rounded(value))).collect())
+        }
+        other => other,
+    }
+}
+
+/// Instants (above a million) keep whole units, everything else five digits.
+fn short(value: f64) -> Value {
+    if value == 0.0 || value.abs() >= 1e5 {
+        return Value::from(value.round() as i64);
+    }
+    let scale = 10_f64.powi(DIGITS - 1 - value.abs().log10().floor() as i32);
+    let cut = (value * scale).round() / scale;
+    if cut.fract() == 0.0 {
+        Value::from(cut as i64)
+    } else {
+        Value::from(cut)
+    }
 }

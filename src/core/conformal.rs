@@ -31,7 +31,12 @@ pub struct Conformal {
 
 impl Default for Conformal {
     fn default() -> Self {
-        Self { residuals: VecDeque::new(), miss_rate: 1.0 - COVERAGE, windows: 0.0, covered: 0.0 }
+        Self {
+            residuals: VecDeque::new(),
+            miss_rate: 1.0 - COVERAGE,
+            windows: 0.0,
+            covered: 0.0,
+        }
     }
 }
 
@@ -92,7 +97,11 @@ impl Conformal {
         sorted.sort_by(f64::total_cmp);
         let rank = ((sorted.len() + 1) as f64 * (1.0 - self.miss_rate)).ceil() as usize;
         let largest = sorted[sorted.len() - 1];
-        if rank <= sorted.len() { sorted[rank - 1] } else { largest + 0.25 * largest.abs().max(0.05) }
+        if rank <= sorted.len() {
+            sorted[rank - 1]
+        } else {
+            largest + 0.25 * largest.abs().max(0.05)
+        }
     }
 }
 
@@ -104,7 +113,9 @@ mod tests {
     fn noise(seed: &mut u64) -> f64 {
         let mut sum = -6.0;
         for _ in 0..12 {
-            *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            *seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             sum += (*seed >> 11) as f64 / (1_u64 << 53) as f64;
         }
         sum

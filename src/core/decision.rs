@@ -78,6 +78,8 @@ pub enum Flag {
 pub enum Bound {
     /// The latency objective.
     Latency,
+    /// The requests must cover the CPU that is used.
+    Use,
     /// Room for bursts inside a CFS period.
     Knee,
     /// Memory.

@@ -122,7 +122,11 @@ impl Demand {
 
     fn outlier(&mut self, load: f64, cpu: f64, residual: f64) -> Learnt {
         let sign = if residual > 0.0 { 1 } else { -1 };
-        self.run = if self.run.signum() == sign { self.run + sign } else { sign };
+        self.run = if self.run.signum() == sign {
+            self.run + sign
+        } else {
+            sign
+        };
         if self.run.abs() < DRIFT_RUN {
             return Learnt::HeldBack;
         }

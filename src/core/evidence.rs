@@ -46,7 +46,11 @@ impl Counts {
     /// The share itself, 0 without requests.
     #[must_use]
     pub fn share(&self) -> f64 {
-        if self.requests > 0.0 { self.exceeding / self.requests } else { 0.0 }
+        if self.requests > 0.0 {
+            self.exceeding / self.requests
+        } else {
+            0.0
+        }
     }
 
     /// What these counts say about a share `allowed`. One distribution function instead of two quantiles.
@@ -71,7 +75,10 @@ impl Counts {
     /// Both counts times `factor`.
     #[must_use]
     pub fn scaled(self, factor: f64) -> Self {
-        Self { requests: self.requests * factor, exceeding: self.exceeding * factor }
+        Self {
+            requests: self.requests * factor,
+            exceeding: self.exceeding * factor,
+        }
     }
 
     fn rest(&self) -> f64 {
@@ -81,7 +88,10 @@ impl Counts {
 
 impl From<(f64, f64)> for Counts {
     fn from((requests, exceeding): (f64, f64)) -> Self {
-        Self { requests: requests.max(0.0), exceeding: exceeding.max(0.0) }
+        Self {
+            requests: requests.max(0.0),
+            exceeding: exceeding.max(0.0),
+        }
     }
 }
 
@@ -101,7 +111,10 @@ pub fn allowed(objective: &Objective) -> f64 {
 #[must_use]
 pub fn count(histogram: &Histogram, objective: &Objective) -> Counts {
     let exceedance = histogram.exceedance(objective.response_time_seconds);
-    Counts { requests: exceedance.total as f64, exceeding: exceedance.exceeding as f64 }
+    Counts {
+        requests: exceedance.total as f64,
+        exceeding: exceedance.exceeding as f64,
+    }
 }
 
 /// The last five minutes of one Deployment, window by window.
@@ -119,7 +132,11 @@ impl Recent {
 
     /// Drops what is older than five minutes at `now_seconds`.
     pub fn expire(&mut self, now_seconds: f64) {
-        while self.windows.front().is_some_and(|(at, _)| *at <= now_seconds - RECENT_SECONDS) {
+        while self
+            .windows
+            .front()
+            .is_some_and(|(at, _)| *at <= now_seconds - RECENT_SECONDS)
+        {
             self.windows.pop_front();
         }
     }
@@ -137,6 +154,14 @@ impl Recent {
             }
         }
         Verdict::Unknown
+    }
+
+    /// Share of the last window's requests that took longer than the response time.
+    #[must_use]
+    pub fn latest_share(&self, objective: &Objective) -> f64 {
+        self.windows
+            .back()
+            .map_or(0.0, |(_, histogram)| count(histogram, objective).share())
     }
 
     /// All of the windows in one.
@@ -180,7 +205,12 @@ mod tests {
     use super::*;
 
     fn p99() -> Objective {
-        Objective { slo: "a".into(), percentile: 0.99, response_time_seconds: 0.1, throughput_per_second: None }
+        Objective {
+            slo: "a".into(),
+            percentile: 0.99,
+            response_time_seconds: 0.1,
+            throughput_per_second: None,
+        }
     }
 
     fn counts(requests: f64, exceeding: f64) -> Counts {
@@ -199,14 +229,24 @@ mod tests {
     #[test]
     fn bounds_of_known_values() {
         // Jeffreys' upper bound for 0 of 300: qbeta(0.95, 0.5, 300.5).
-        assert!((counts(300.0, 0.0).upper() - 0.006_380).abs() < 2e-5, "{}", counts(300.0, 0.0).upper());
+        assert!(
+            (counts(300.0, 0.0).upper() - 0.006_380).abs() < 2e-5,
+            "{}",
+            counts(300.0, 0.0).upper()
+        );
         assert!(counts(1000.0, 10.0).lower() < 0.01 && counts(1000.0, 10.0).upper() > 0.01);
     }
 
     #[test]
     fn a_fresh_violation_is_not_averaged_away() {
-        let good = Histogram { upper_bounds_seconds: [0.1].into(), counts: vec![2000, 1] };
-        let bad = Histogram { upper_bounds_seconds: [0.1].into(), counts: vec![1900, 100] };
+        let good = Histogram {
+            upper_bounds_seconds: [0.1].into(),
+            counts: vec![2000, 1],
+        };
+        let bad = Histogram {
+            upper_bounds_seconds: [0.1].into(),
+            counts: vec![1900, 100],
+        };
         let mut recent = Recent::default();
         (0..10).for_each(|window| recent.add(f64::from(window) * 15.0, &good));
         assert_eq!(recent.verdict(&p99()), Verdict::Met);

@@ -47,7 +47,9 @@ impl Forecast {
         if self.at <= 0.0 {
             (self.level, self.at, self.kept_at) = (load, at_seconds, at_seconds);
         }
-        let elapsed = (at_seconds - self.at).clamp(0.0, 10.0 * DAMPING_SECONDS).max(window_seconds.min(1.0));
+        let elapsed = (at_seconds - self.at)
+            .clamp(0.0, 10.0 * DAMPING_SECONDS)
+            .max(window_seconds.min(1.0));
         self.smooth(load, elapsed);
         self.latest = load;
         self.at = at_seconds;
@@ -67,7 +69,11 @@ impl Forecast {
     /// The present load: the smoothed level, or the last window where that lies clearly above it.
     #[must_use]
     pub fn present(&self) -> f64 {
-        if self.latest > self.level * 1.08 { self.latest } else { self.level.max(0.0) }
+        if self.latest > self.level * 1.08 {
+            self.latest
+        } else {
+            self.level.max(0.0)
+        }
     }
 
     /// The load to provide for: what is expected ahead and never less than now.
@@ -88,7 +94,11 @@ impl Forecast {
     /// The load of the last half hour that the share `share` of samples did not exceed, in requests per second.
     #[must_use]
     pub fn load_quantile(&self, share: f64) -> f64 {
-        if self.loads.is_empty() { self.level } else { quantile(&self.loads, share) }
+        if self.loads.is_empty() {
+            self.level
+        } else {
+            quantile(&self.loads, share)
+        }
     }
 
     /// Whether anything was measured.
@@ -101,7 +111,11 @@ impl Forecast {
         let reach = DAMPING_SECONDS * (1.0 - (-elapsed / DAMPING_SECONDS).exp());
         let predicted = (self.level + self.trend * reach).max(0.0);
         let level = predicted + (1.0 - (-elapsed / LEVEL_SECONDS).exp()) * (load - predicted);
-        let slope = if elapsed > 0.0 { (level - self.level) / elapsed } else { 0.0 };
+        let slope = if elapsed > 0.0 {
+            (level - self.level) / elapsed
+        } else {
+            0.0
+        };
         self.trend = self.trend * (-elapsed / DAMPING_SECONDS).exp();
         self.trend += (1.0 - (-elapsed / TREND_SECONDS).exp()) * (slope - self.trend);
         self.level = level;
@@ -164,7 +178,11 @@ mod tests {
     fn a_ramp_is_looked_ahead_of() {
         let forecast = run(|at| 100.0 + 0.2 * at, 200);
         let now = 100.0 + 0.2 * 3000.0;
-        assert!(forecast.ahead(75.0) > now + 5.0 && forecast.ahead(75.0) < now + 16.0, "{}", forecast.ahead(75.0) - now);
+        assert!(
+            forecast.ahead(75.0) > now + 5.0 && forecast.ahead(75.0) < now + 16.0,
+            "{}",
+            forecast.ahead(75.0) - now
+        );
         assert!(forecast.headroom() < 1.1);
     }
 

@@ -42,7 +42,11 @@ impl Stream {
     #[must_use]
     pub fn throttled_share(&self, limit: f64) -> f64 {
         let deviation = self.deviation();
-        if deviation <= 0.0 { f64::from(self.used >= limit) } else { normal_tail((limit - self.used) / deviation) }
+        if deviation <= 0.0 {
+            f64::from(self.used >= limit)
+        } else {
+            normal_tail((limit - self.used) / deviation)
+        }
     }
 }
 
@@ -59,7 +63,11 @@ mod tests {
     #[test]
     fn small_pods_need_relatively_more_room() {
         let ratio = |load: f64| {
-            let stream = Stream { load, per_request: 0.01, used: load * 0.01 };
+            let stream = Stream {
+                load,
+                per_request: 0.01,
+                used: load * 0.01,
+            };
             stream.least_limit(DEVIATIONS) / stream.used
         };
         assert!(ratio(10.0) > ratio(100.0) && ratio(100.0) > ratio(1000.0));
@@ -76,7 +84,11 @@ mod tests {
 
     #[test]
     fn a_limit_below_the_use_always_throttles() {
-        let idle = Stream { load: 0.0, per_request: 0.0, used: 0.5 };
+        let idle = Stream {
+            load: 0.0,
+            per_request: 0.0,
+            used: 0.5,
+        };
         assert!(idle.throttled_share(0.4) > 0.99 && idle.throttled_share(0.6) < 0.01);
     }
 }

@@ -54,7 +54,11 @@ impl Shape {
     fn pause(&self, rho: f64) -> f64 {
         let used = rho.max(0.0) * self.capacity;
         let load = (used - self.idle).max(0.0) / self.per_request.max(1e-9);
-        let stream = Stream { load, per_request: self.per_request, used };
+        let stream = Stream {
+            load,
+            per_request: self.per_request,
+            used,
+        };
         let late = (1.0 - self.percentile).max(1e-3);
         PERIOD_SECONDS * (stream.throttled_share(self.capacity) / late).min(1.0)
     }
@@ -86,8 +90,16 @@ impl Fit {
             }
         }
         let total: f64 = rows.iter().map(|row| row.weight).sum();
-        let squares: f64 = rows.iter().map(|row| row.weight * (row.at(weights) / row.latency - 1.0).powi(2)).sum();
-        Some(Self { base_seconds: weights[0], wait: weights[1], pause: weights[2], error: squares / total })
+        let squares: f64 = rows
+            .iter()
+            .map(|row| row.weight * (row.at(weights) / row.latency - 1.0).powi(2))
+            .sum();
+        Some(Self {
+            base_seconds: weights[0],
+            wait: weights[1],
+            pause: weights[2],
+            error: squares / total,
+        })
     }
 
     /// Predicted latency in seconds at utilisation `rho` of a pod of this shape.
@@ -120,7 +132,10 @@ impl Fit {
     #[must_use]
     pub fn resized(&self, from: f64, to: f64, cpu_share: f64) -> Self {
         let stretch = from.clamp(1e-3, 1.0) / to.clamp(1e-3, 1.0);
-        Self { base_seconds: self.base_seconds * (1.0 + cpu_share.clamp(0.0, 1.0) * (stretch - 1.0)), ..*self }
+        Self {
+            base_seconds: self.base_seconds * (1.0 + cpu_share.clamp(0.0, 1.0) * (stretch - 1.0)),
+            ..*self
+        }
     }
 }
 
@@ -133,7 +148,11 @@ struct Row {
 impl Row {
     fn new(bin: &Bin, shape: &Shape) -> Self {
         let [wait, pause] = shape.terms(bin.utilisation);
-        Self { weight: bin.weight, latency: bin.ln_latency.exp(), terms: [1.0, wait, pause] }
+        Self {
+            weight: bin.weight,
+            latency: bin.ln_latency.exp(),
+            terms: [1.0, wait, pause],
+        }
     }
 
     fn at(&self, weights: [f64; 3]) -> f64 {
@@ -143,8 +162,11 @@ impl Row {
 
 /// The best non-negative value of one weight with the others held (coordinate descent).
 fn best(rows: &[Row], weights: [f64; 3], term: usize, lowest: f64) -> f64 {
-    let (prior, strength) =
-        if term == 0 { (lowest, 0.05 / (lowest * lowest)) } else { (PRIOR[term - 1], PRIOR_WEIGHT * 0.05) };
+    let (prior, strength) = if term == 0 {
+        (lowest, 0.05 / (lowest * lowest))
+    } else {
+        (PRIOR[term - 1], PRIOR_WEIGHT * 0.05)
+    };
     let (mut over, mut under) = (strength * prior, strength);
     for row in rows {
         let scale = row.weight / (row.latency * row.latency);
@@ -161,16 +183,24 @@ fn best(rows: &[Row], weights: [f64; 3], term: usize, lowest: f64) -> f64 {
 pub fn parallelism(bins: &[Bin], limit: f64, shape: &Shape) -> Option<f64> {
     let lowest = bins.iter().map(|bin| bin.ln_latency).min_by(f64::total_cmp)?;
     let highest = bins.iter().map(|bin| bin.ln_latency).max_by(f64::total_cmp)?;
-    let most_used = bins.iter().map(|bin| bin.utilisation * shape.capacity).fold(0.0, f64::max);
+    let most_used = bins
+        .iter()
+        .map(|bin| bin.utilisation * shape.capacity)
+        .fold(0.0, f64::max);
     if bins.len() < 3 || highest - lowest < 0.7 {
         return None;
     }
     let error = |capacity: f64| {
-        let scaled = bins.iter().map(|bin| Bin { utilisation: bin.utilisation * shape.capacity / capacity, ..*bin });
+        let scaled = bins.iter().map(|bin| Bin {
+            utilisation: bin.utilisation * shape.capacity / capacity,
+            ..*bin
+        });
         let scaled: Vec<Bin> = scaled.collect();
         Fit::new(scaled.iter(), &Shape { capacity, ..*shape }).map_or(f64::INFINITY, |fit| fit.error)
     };
-    let candidates = (0..7).map(|power| f64::from(1_u32 << power)).filter(|&cores| cores < limit * 0.95);
+    let candidates = (0..7)
+        .map(|power| f64::from(1_u32 << power))
+        .filter(|&cores| cores < limit * 0.95);
     let best = candidates
         .filter(|&cores| most_used <= cores * 1.03)
         .map(|cores| (cores, error(cores)))
@@ -187,11 +217,24 @@ mod tests {
     use crate::core::evidence::Counts;
 
     fn shape(capacity: f64) -> Shape {
-        Shape { capacity, per_request: 0.01, idle: 0.0, percentile: 0.99 }
+        Shape {
+            capacity,
+            per_request: 0.01,
+            idle: 0.0,
+            percentile: 0.99,
+        }
     }
 
     fn bin(utilisation: f64, latency: f64) -> Bin {
-        Bin { weight: 10.0, counts: Counts { requests: 1e4, exceeding: 1.0 }, utilisation, ln_latency: latency.ln() }
+        Bin {
+            weight: 10.0,
+            counts: Counts {
+                requests: 1e4,
+                exceeding: 1.0,
+            },
+            utilisation,
+            ln_latency: latency.ln(),
+        }
     }
 
     #[test]
@@ -207,7 +250,10 @@ mod tests {
     #[test]
     fn learns_a_curve_it_was_not_told() {
         let truth = |rho: f64| 0.03 + 0.02 * rho * rho / (1.0 - rho);
-        let bins: Vec<Bin> = (2..20).map(|step| f64::from(step) * 0.045).map(|rho| bin(rho, truth(rho))).collect();
+        let bins: Vec<Bin> = (2..20)
+            .map(|step| f64::from(step) * 0.045)
+            .map(|rho| bin(rho, truth(rho)))
+            .collect();
         let fit = Fit::new(bins.iter(), &shape(1.0)).unwrap();
         for bin in &bins {
             let relative = fit.predict(bin.utilisation, &shape(1.0)) / bin.ln_latency.exp() - 1.0;
@@ -225,7 +271,12 @@ mod tests {
 
     #[test]
     fn pods_of_less_than_a_core_answer_more_slowly() {
-        let fit = Fit { base_seconds: 0.03, wait: 1.0, pause: 0.5, error: 0.0 };
+        let fit = Fit {
+            base_seconds: 0.03,
+            wait: 1.0,
+            pause: 0.5,
+            error: 0.0,
+        };
         assert!((fit.resized(1.0, 0.5, 1.0).base_seconds - 0.06).abs() < 1e-12);
         assert!((fit.resized(1.0, 0.5, 0.2).base_seconds - 0.036).abs() < 1e-12);
         assert!((fit.resized(2.0, 4.0, 1.0).base_seconds - 0.03).abs() < 1e-12);
@@ -235,8 +286,10 @@ mod tests {
     fn a_single_threaded_application_is_caught() {
         let single = shape(1.0);
         let truth = |used: f64| 0.03 + single.wait(used);
-        let bins: Vec<Bin> =
-            (1..12).map(|step| f64::from(step) * 0.04).map(|rho| bin(rho, truth(rho * 2.0))).collect();
+        let bins: Vec<Bin> = (1..12)
+            .map(|step| f64::from(step) * 0.04)
+            .map(|rho| bin(rho, truth(rho * 2.0)))
+            .collect();
         assert_eq!(parallelism(&bins, 2.0, &shape(2.0)), Some(1.0));
         let free: Vec<Bin> = (1..22)
             .map(|step| f64::from(step) * 0.04)

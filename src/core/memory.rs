@@ -96,8 +96,13 @@ impl Memory {
             return None;
         }
         let expected = (self.line.cpu(load) + self.above.max(0.0)).max(self.peak);
-        let request = (expected * REQUEST_MARGIN).max(self.floor / LIMIT_MARGIN).max(LEAST / MEBIBYTE);
-        Some(MemoryPlan { request: bytes(request), limit: bytes((request * LIMIT_MARGIN).max(self.floor)) })
+        let request = (expected * REQUEST_MARGIN)
+            .max(self.floor / LIMIT_MARGIN)
+            .max(LEAST / MEBIBYTE);
+        Some(MemoryPlan {
+            request: bytes(request),
+            limit: bytes((request * LIMIT_MARGIN).max(self.floor)),
+        })
     }
 }
 
@@ -122,7 +127,11 @@ mod tests {
             memory.learn(f64::from(step) * 15.0, load, mib(100.0 + 4.0 * load));
         }
         let at = |load: f64| memory.plan(load).unwrap().request.0 as f64 / MEBIBYTE;
-        assert!(at(50.0) > at(20.0) && at(50.0) > 290.0 && at(50.0) < 400.0, "{}", at(50.0));
+        assert!(
+            at(50.0) > at(20.0) && at(50.0) > 290.0 && at(50.0) < 400.0,
+            "{}",
+            at(50.0)
+        );
         assert!(at(0.0) >= 196.0 * REQUEST_MARGIN, "never below the peak: {}", at(0.0));
     }
 

@@ -68,7 +68,11 @@ impl Size {
     pub fn replicas(&self, load: &Load, work: &Work, utilisation: f64) -> (f64, Binding) {
         let latency = load.high / self.latency_load(work);
         let request = load.expected / self.request_load(work, utilisation);
-        if latency >= request { (latency, Binding::Latency) } else { (request, Binding::Request) }
+        if latency >= request {
+            (latency, Binding::Latency)
+        } else {
+            (request, Binding::Request)
+        }
     }
 }
 
@@ -99,7 +103,9 @@ impl Market<'_> {
     /// Mean cost of a size in cores over the loads; infinite where the most replicas could not carry them.
     #[must_use]
     pub fn cost(&self, size: &Size) -> f64 {
-        let per_pod_load = size.latency_load(&self.work).min(size.request_load(&self.work, self.utilisation));
+        let per_pod_load = size
+            .latency_load(&self.work)
+            .min(size.request_load(&self.work, self.utilisation));
         let pod = size.request + LIMIT_PRICE * size.limit + self.beside.max(POD_OVERHEAD);
         let pod = pod + self.memory.0 + self.memory.1 * per_pod_load;
         let mut sum = 0.0;
@@ -136,44 +142,96 @@ mod tests {
 
     use super::*;
 
-    const WORK: Work = Work { idle: 0.02, per_request: 0.01 };
+    const WORK: Work = Work {
+        idle: 0.02,
+        per_request: 0.01,
+    };
 
     fn size(request: f64, limit: f64, safe: f64) -> Size {
-        Size { request, limit, capacity: limit, safe }
+        Size {
+            request,
+            limit,
+            capacity: limit,
+            safe,
+        }
     }
 
     fn market(loads: &[Load]) -> Market<'_> {
-        Market { loads, work: WORK, utilisation: 0.9, replicas: (1, 100), beside: 0.0, memory: (0.0, 0.0) }
+        Market {
+            loads,
+            work: WORK,
+            utilisation: 0.9,
+            replicas: (1, 100),
+            beside: 0.0,
+            memory: (0.0, 0.0),
+        }
     }
 
     #[test]
     fn replicas_of_a_worked_example() {
         // 100/s of 10 ms is one core; at 50% of one core less 0.02 idle a pod carries 48/s.
-        let (replicas, binding) = size(1.0, 1.0, 0.5).replicas(&Load { expected: 100.0, high: 100.0 }, &WORK, 0.9);
+        let (replicas, binding) = size(1.0, 1.0, 0.5).replicas(
+            &Load {
+                expected: 100.0,
+                high: 100.0,
+            },
+            &WORK,
+            0.9,
+        );
         assert!((replicas - 100.0 / 48.0).abs() < 1e-9);
         assert_eq!((whole(replicas), binding), (3, Binding::Latency));
-        let (_, binding) = size(0.2, 1.0, 0.5).replicas(&Load { expected: 100.0, high: 100.0 }, &WORK, 0.9);
+        let (_, binding) = size(0.2, 1.0, 0.5).replicas(
+            &Load {
+                expected: 100.0,
+                high: 100.0,
+            },
+            &WORK,
+            0.9,
+        );
         assert_eq!(binding, Binding::Request);
     }
 
     #[test]
     fn a_pod_that_cannot_carry_its_idle_work_asks_for_a_finite_number() {
-        let (replicas, _) = size(0.01, 0.01, 0.1).replicas(&Load { expected: 1.0, high: 1.0 }, &WORK, 0.9);
+        let (replicas, _) = size(0.01, 0.01, 0.1).replicas(
+            &Load {
+                expected: 1.0,
+                high: 1.0,
+            },
+            &WORK,
+            0.9,
+        );
         assert!(replicas.is_finite() && replicas > 1.0);
     }
 
     #[test]
     fn memory_makes_fewer_larger_pods_cheaper() {
-        let loads = [Load { expected: 500.0, high: 550.0 }];
-        let sizes = || [0.25, 0.5, 1.0, 2.0].map(|request| size(request, 1.5 * request, 0.6)).into_iter();
+        let loads = [Load {
+            expected: 500.0,
+            high: 550.0,
+        }];
+        let sizes = || {
+            [0.25, 0.5, 1.0, 2.0]
+                .map(|request| size(request, 1.5 * request, 0.6))
+                .into_iter()
+        };
         let light = market(&loads).cheapest(sizes()).unwrap().0;
-        let heavy = Market { memory: (0.5, 0.0), ..market(&loads) }.cheapest(sizes()).unwrap().0;
+        let heavy = Market {
+            memory: (0.5, 0.0),
+            ..market(&loads)
+        }
+        .cheapest(sizes())
+        .unwrap()
+        .0;
         assert!(heavy.request > light.request);
     }
 
     #[test]
     fn a_size_that_the_most_replicas_cannot_carry_is_none() {
-        let loads = [Load { expected: 5000.0, high: 5000.0 }];
+        let loads = [Load {
+            expected: 5000.0,
+            high: 5000.0,
+        }];
         assert!(market(&loads).cheapest([size(0.25, 0.25, 0.5)].into_iter()).is_none());
     }
 

@@ -64,7 +64,17 @@ impl Profile {
     #[must_use]
     pub fn proven(&self, at_seconds: f64, season_seconds: f64, load: f64, ahead_seconds: f64) -> Option<f64> {
         let proven = self.judged >= SLOTS as f64 && self.error < 0.8 * self.trend_error;
-        if proven { self.ahead(at_seconds, season_seconds, load, ahead_seconds) } else { None }
+        if proven {
+            self.ahead(at_seconds, season_seconds, load, ahead_seconds)
+        } else {
+            None
+        }
+    }
+
+    /// Whether a whole slot was seen.
+    #[must_use]
+    pub fn worth_keeping(&self) -> bool {
+        self.days.iter().any(|&days| days > 0)
     }
 
     /// Whether every number is usable.
@@ -89,7 +99,9 @@ impl Profile {
     }
 
     fn judge(&mut self, at: f64, load: f64) {
-        let Some((due, profile, trend)) = self.pending else { return };
+        let Some((due, profile, trend)) = self.pending else {
+            return;
+        };
         if at < due {
             return;
         }

@@ -1,8 +1,13 @@
 //! What a page or a command shows of the model.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
+use super::model::Model;
 use super::objective::Objective;
+use super::settings::Settings;
+use super::tracker::Tracker;
 
 /// What the measurements say about an objective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -69,4 +74,112 @@ pub struct ObservedPoint {
     pub share_exceeding: f64,
     /// Requests behind it (older ones fade).
     pub requests: f64,
+}
+
+/// Utilisations of a curve's points.
+const POINTS: u32 = 24;
+
+/// How every objective has been kept.
+pub(super) fn compliance(model: &Model, objectives: &[Objective]) -> Vec<Compliance> {
+    let recent = model.recent.merged();
+    let entries = objectives.iter().zip(&model.trackers);
+    entries
+        .map(|(objective, tracker)| {
+            let exceedance = recent.exceedance(objective.response_time_seconds);
+            let kept = tracker.budget.counts;
+            Compliance {
+                objective: objective.clone(),
+                verdict: model.recent.verdict(objective),
+                recent_requests: exceedance.total,
+                recent_exceeding: exceedance.exceeding,
+                recent_latency_seconds: recent.quantile(objective.percentile),
+                compliance: (kept.requests > 0.0).then(|| 1.0 - kept.share()),
+                error_budget_left: tracker.budget.left(objective),
+            }
+        })
+        .collect()
+}
+
+/// The curve of every objective.
+pub(super) fn curves(model: &Model, objectives: &[Objective], settings: &Settings) -> Vec<Curve> {
+    let entries = objectives.iter().zip(&model.trackers);
+    entries
+        .map(|(objective, tracker)| curve(model, objective, tracker, settings))
+        .collect()
+}
+
+/// Numbers of the model.
+pub(super) fn numbers(model: &Model, settings: &Settings) -> BTreeMap<&'static str, f64> {
+    let mut numbers = BTreeMap::from([
+        ("load_per_second", model.forecast.present()),
+        (
+            "load_ahead_per_second",
+            model.forecast.expected(model.horizon_seconds(settings)),
+        ),
+        ("headroom_ratio", model.forecast.headroom()),
+        ("pod_start_seconds", model.starting.seconds()),
+        ("capacity_cores", model.capacity),
+    ]);
+    if let Some(work) = model.work(settings) {
+        numbers.insert("cpu_per_request_seconds", work.per_request);
+        numbers.insert("idle_cores", work.idle);
+    }
+    if let Some(utilisation) = model.utilisation(settings) {
+        numbers.insert("utilisation_ratio", utilisation);
+    }
+    if let Some(cores) = model.parallelism {
+        numbers.insert("parallelism_cores", cores);
+    }
+    if let Some(coverage) = model.trackers.first().and_then(|tracker| tracker.conformal.coverage()) {
+        numbers.insert("bound_coverage_ratio", coverage);
+    }
+    numbers
+}
+
+fn curve(model: &Model, objective: &Objective, tracker: &Tracker, settings: &Settings) -> Curve {
+    let empty = Curve {
+        objective: objective.clone(),
+        points: vec![],
+        observed: vec![],
+        safe_load_per_second: None,
+    };
+    let (Some(shape), Some(work), Some(window)) = (
+        model.shape(objective, settings),
+        model.work(settings),
+        model.window.as_ref(),
+    ) else {
+        return empty;
+    };
+    let load = |utilisation: f64| {
+        ((utilisation * model.capacity - work.idle) / work.per_request).max(0.0) * f64::from(window.ready)
+    };
+    let factor = tracker.conformal.factor();
+    let points = tracker.fit.map_or_else(Vec::new, |fit| {
+        let utilisations = (1..=POINTS).map(|step| 0.96 * f64::from(step) / f64::from(POINTS));
+        let point = |utilisation: f64| {
+            let latency_seconds = fit.predict(utilisation, &shape);
+            CurvePoint {
+                load_per_second: load(utilisation),
+                latency_seconds,
+                upper_bound_seconds: latency_seconds * factor,
+            }
+        };
+        utilisations
+            .map(point)
+            .filter(|point| point.load_per_second > 0.0)
+            .collect()
+    });
+    let observed = tracker.table.bins().map(|bin| ObservedPoint {
+        load_per_second: load(bin.utilisation),
+        latency_seconds: bin.ln_latency.exp(),
+        share_exceeding: bin.counts.share(),
+        requests: bin.counts.requests,
+    });
+    let safe = tracker.fit.map(|_| load(tracker.safe(objective, &shape).curve));
+    Curve {
+        points,
+        observed: observed.collect(),
+        safe_load_per_second: safe,
+        ..empty
+    }
 }

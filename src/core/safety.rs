@@ -63,7 +63,9 @@ pub struct Reach {
 
 impl Default for Table {
     fn default() -> Self {
-        Self { bins: [Bin::default(); BINS] }
+        Self {
+            bins: [Bin::default(); BINS],
+        }
     }
 }
 
@@ -148,7 +150,9 @@ impl Table {
         let blocks = monotone(self.bins());
         let safe = blocks.iter().rev().find(|block| block.counts.upper() <= steer);
         let from = safe.map_or(0.0, |block| block.high);
-        let bad = blocks.iter().find(|block| block.low > from && block.counts.lower() > allowed);
+        let bad = blocks
+            .iter()
+            .find(|block| block.low > from && block.counts.lower() > allowed);
         let between = |bad: &Block| interpolate(safe, bad, steer).min(bad.low - 0.5 * BIN_WIDTH);
         Reach {
             safe: from,
@@ -160,7 +164,12 @@ impl Table {
     /// Non-empty bins with their index, for a checkpoint.
     #[must_use]
     pub fn save(&self) -> Vec<(usize, Bin)> {
-        self.bins.iter().copied().enumerate().filter(|(_, bin)| bin.weight > 0.01).collect()
+        self.bins
+            .iter()
+            .copied()
+            .enumerate()
+            .filter(|(_, bin)| bin.weight > 0.01)
+            .collect()
     }
 
     /// The table that [`Table::save`] described; an index out of range is ignored.
@@ -176,13 +185,24 @@ impl Table {
 
 impl From<(f64, f64, f64, f64, f64)> for Bin {
     fn from((weight, requests, exceeding, utilisation, ln_latency): (f64, f64, f64, f64, f64)) -> Self {
-        Self { weight: weight.max(0.0), counts: (requests, exceeding).into(), utilisation, ln_latency }
+        Self {
+            weight: weight.max(0.0),
+            counts: (requests, exceeding).into(),
+            utilisation,
+            ln_latency,
+        }
     }
 }
 
 impl From<Bin> for (f64, f64, f64, f64, f64) {
     fn from(bin: Bin) -> Self {
-        (bin.weight, bin.counts.requests, bin.counts.exceeding, bin.utilisation, bin.ln_latency)
+        (
+            bin.weight,
+            bin.counts.requests,
+            bin.counts.exceeding,
+            bin.utilisation,
+            bin.ln_latency,
+        )
     }
 }
 
@@ -197,7 +217,11 @@ struct Block {
 fn monotone<'a>(bins: impl Iterator<Item = &'a Bin>) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::with_capacity(BINS);
     for bin in bins {
-        blocks.push(Block { low: bin.utilisation, high: bin.utilisation, counts: bin.counts });
+        blocks.push(Block {
+            low: bin.utilisation,
+            high: bin.utilisation,
+            counts: bin.counts,
+        });
         while let [.., before, after] = blocks[..] {
             if before.counts.share() < after.counts.share() {
                 break;
@@ -205,7 +229,11 @@ fn monotone<'a>(bins: impl Iterator<Item = &'a Bin>) -> Vec<Block> {
             blocks.truncate(blocks.len() - 2);
             let mut counts = before.counts;
             counts.add(after.counts);
-            blocks.push(Block { low: before.low, high: after.high, counts });
+            blocks.push(Block {
+                low: before.low,
+                high: after.high,
+                counts,
+            });
         }
     }
     blocks
@@ -216,7 +244,11 @@ fn interpolate(safe: Option<&Block>, bad: &Block, steer: f64) -> f64 {
     let Some(safe) = safe else { return bad.low * 0.75 };
     let ln = |share: f64| share.max(1e-5).ln();
     let (from, to) = (ln(safe.counts.share()), ln(bad.counts.share()));
-    let part = if to > from { ((ln(steer) - from) / (to - from)).clamp(0.0, 1.0) } else { 0.0 };
+    let part = if to > from {
+        ((ln(steer) - from) / (to - from)).clamp(0.0, 1.0)
+    } else {
+        0.0
+    };
     safe.high + part * (bad.low - safe.high)
 }
 
@@ -227,7 +259,12 @@ mod tests {
     use super::*;
 
     fn sample(utilisation: f64, requests: f64, exceeding: f64) -> Sample {
-        Sample { utilisation, counts: Counts { requests, exceeding }, latency_seconds: 0.05, trust: 1.0 }
+        Sample {
+            utilisation,
+            counts: Counts { requests, exceeding },
+            latency_seconds: 0.05,
+            trust: 1.0,
+        }
     }
 
     #[test]

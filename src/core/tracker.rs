@@ -94,9 +94,14 @@ impl Tracker {
         let allowed = evidence::allowed(objective);
         let reach = self.table.reach(self.budget.steer(objective), allowed, STEP);
         let bound = self.conformal.factor();
-        let curve =
-            self.fit.map_or(0.0, |fit| fit.safe_utilisation(objective.response_time_seconds, bound, shape));
-        Safe { utilisation: curve.max(reach.safe).min(reach.limit), curve, reach }
+        let curve = self.fit.map_or(0.0, |fit| {
+            fit.safe_utilisation(objective.response_time_seconds, bound, shape)
+        });
+        Safe {
+            utilisation: curve.max(reach.safe).min(reach.limit),
+            curve,
+            reach,
+        }
     }
 
     /// The application changed: what was seen says less.
@@ -114,7 +119,8 @@ impl Tracker {
 
     fn take(&mut self, sample: &Sample, objective: &Objective, shape: &Shape) {
         if let Some(fit) = self.fit.filter(|_| sample.trust > 0.5) {
-            self.conformal.learn(sample.latency_seconds, fit.predict(sample.utilisation, shape));
+            self.conformal
+                .learn(sample.latency_seconds, fit.predict(sample.utilisation, shape));
         }
         self.table.add(sample, 30.0 / evidence::allowed(objective));
         self.samples += sample.trust;
@@ -157,7 +163,10 @@ pub struct SavedTracker {
 impl Gathering {
     fn add(&mut self, seen: &Seen<'_>, requests: f64) {
         if self.weight <= 0.0 {
-            *self = Self { since: seen.at, ..Self::default() };
+            *self = Self {
+                since: seen.at,
+                ..Self::default()
+            };
         }
         self.weight += requests;
         let step = requests / self.weight;

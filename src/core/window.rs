@@ -55,8 +55,11 @@ impl Window {
     /// missing, which is not the same as no load.
     #[must_use]
     pub fn new(observation: &Observation) -> Option<Self> {
-        let ready: Vec<&PodObservation> =
-            observation.pods.iter().filter(|pod| pod.phase == PodPhase::Ready).collect();
+        let ready: Vec<&PodObservation> = observation
+            .pods
+            .iter()
+            .filter(|pod| pod.phase == PodPhase::Ready)
+            .collect();
         let scraped = ready.iter().filter(|pod| pod.scraped).count();
         if scraped == 0 || 2 * scraped < ready.len() || observation.window_seconds <= 0.0 {
             return None;
@@ -69,9 +72,17 @@ impl Window {
             at: observation.at_seconds,
             seconds: observation.window_seconds,
             load: begun as f64 * unseen / observation.window_seconds,
-            serving: ready.iter().map(|pod| served_share(pod, observation)).sum::<f64>().max(0.1),
+            serving: ready
+                .iter()
+                .map(|pod| served_share(pod, observation))
+                .sum::<f64>()
+                .max(0.1),
             ready: ready.len() as u32,
-            starting: observation.pods.iter().filter(|pod| pod.phase == PodPhase::Starting).count() as u32,
+            starting: observation
+                .pods
+                .iter()
+                .filter(|pod| pod.phase == PodPhase::Starting)
+                .count() as u32,
             desired: observation.desired_replicas,
             trust: trust(observation, &ready),
             pod_load: pod_load(&present, observation.window_seconds),
@@ -88,8 +99,11 @@ impl Window {
 
 /// The ready pods of the template in force, or all ready ones while none is of it.
 fn present_pods<'a>(observation: &Observation, ready: &[&'a PodObservation]) -> Vec<&'a PodObservation> {
-    let present: Vec<&PodObservation> =
-        ready.iter().copied().filter(|pod| pod.template == observation.template).collect();
+    let present: Vec<&PodObservation> = ready
+        .iter()
+        .copied()
+        .filter(|pod| pod.template == observation.template)
+        .collect();
     if present.is_empty() { ready.to_vec() } else { present }
 }
 
@@ -111,12 +125,22 @@ fn trust(observation: &Observation, ready: &[&PodObservation]) -> f64 {
 }
 
 fn pod_load(pods: &[&PodObservation], seconds: f64) -> f64 {
-    let scraped: Vec<f64> = pods.iter().filter(|pod| pod.scraped).map(|pod| pod.requests as f64).collect();
-    if scraped.is_empty() { 0.0 } else { scraped.iter().sum::<f64>() / scraped.len() as f64 / seconds }
+    let scraped: Vec<f64> = pods
+        .iter()
+        .filter(|pod| pod.scraped)
+        .map(|pod| pod.requests as f64)
+        .collect();
+    if scraped.is_empty() {
+        0.0
+    } else {
+        scraped.iter().sum::<f64>() / scraped.len() as f64 / seconds
+    }
 }
 
 fn containers(pods: &[&PodObservation], at: f64) -> BTreeMap<String, ContainerWindow> {
-    let newest = pods.iter().max_by(|a, b| a.created_at_seconds.total_cmp(&b.created_at_seconds));
+    let newest = pods
+        .iter()
+        .max_by(|a, b| a.created_at_seconds.total_cmp(&b.created_at_seconds));
     let Some(newest) = newest else { return BTreeMap::new() };
     newest
         .containers
@@ -133,7 +157,10 @@ fn containers(pods: &[&PodObservation], at: f64) -> BTreeMap<String, ContainerWi
 
 fn container_window(all: &[(&ContainerObservation, bool)], resources: Resources) -> ContainerWindow {
     let used = |only_warm: bool| {
-        let cpu = all.iter().filter(|(_, warm)| *warm || !only_warm).filter_map(|(container, _)| container.cpu);
+        let cpu = all
+            .iter()
+            .filter(|(_, warm)| *warm || !only_warm)
+            .filter_map(|(container, _)| container.cpu);
         mean(cpu.map(|cores| cores.0))
     };
     ContainerWindow {
@@ -141,7 +168,11 @@ fn container_window(all: &[(&ContainerObservation, bool)], resources: Resources)
         memory: all.iter().filter_map(|(container, _)| container.memory).max(),
         resources,
         uniform: all.iter().all(|(container, _)| container.resources == resources),
-        capacity: mean(all.iter().filter_map(|(container, _)| container.resources.cpu_limit).map(|cores| cores.0)),
+        capacity: mean(
+            all.iter()
+                .filter_map(|(container, _)| container.resources.cpu_limit)
+                .map(|cores| cores.0),
+        ),
         killed: all.iter().any(|(container, _)| container.killed_for_memory),
     }
 }
@@ -163,7 +194,10 @@ mod tests {
     use crate::core::units::Cores;
 
     fn pod(name: &str, ready_at: f64, scraped: bool) -> PodObservation {
-        let container = ContainerObservation { cpu: Some(Cores(0.4)), ..ContainerObservation::default() };
+        let container = ContainerObservation {
+            cpu: Some(Cores(0.4)),
+            ..ContainerObservation::default()
+        };
         PodObservation {
             name: name.into(),
             template: "a".into(),
@@ -180,7 +214,10 @@ mod tests {
         Observation {
             at_seconds: 1000.0,
             window_seconds: 15.0,
-            latency: Histogram { upper_bounds_seconds: [0.1].into(), counts: vec![300, 0] },
+            latency: Histogram {
+                upper_bounds_seconds: [0.1].into(),
+                counts: vec![300, 0],
+            },
             arrivals: None,
             failures: 0,
             pods,

@@ -1,0 +1,368 @@
+//! Everything that is learnt about one Deployment, and how an observation changes it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::demand::{Demand, Learnt};
+use super::evidence::{self, Recent};
+use super::forecast::Forecast;
+use super::latency::{self, Shape};
+use super::memory::Memory;
+use super::objective::Objective;
+use super::observation::Observation;
+use super::optimiser::Work;
+use super::profile::Profile;
+use super::safety::Bin;
+use super::settings::Settings;
+use super::starting::Starting;
+use super::tracker::{Seen, Tracker};
+use super::units::Bytes;
+use super::window::{ContainerWindow, Window};
+
+/// Span over which the load is averaged before it is set against CPU, which the metrics server averages and delays.
+const CPU_LAG_SECONDS: f64 = 60.0;
+/// Capacity in cores assumed of a container with neither limit nor request.
+const UNKNOWN_CAPACITY: f64 = 1.0;
+/// Use above which an application is known to keep more than one core busy.
+const MORE_THAN_ONE_CORE: f64 = 1.1;
+
+/// What is learnt.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    /// One per objective, in their order.
+    pub trackers: Vec<Tracker>,
+    /// CPU demand by container.
+    pub demands: BTreeMap<String, Demand>,
+    /// Memory by container.
+    pub memories: BTreeMap<String, Memory>,
+    /// Load ahead.
+    pub forecast: Forecast,
+    /// The day.
+    pub profile: Profile,
+    /// Pod start time.
+    pub starting: Starting,
+    /// The last five minutes.
+    pub recent: Recent,
+    /// Cores that the application can keep busy, where that was seen to be less than its limit.
+    pub parallelism: Option<f64>,
+    /// The last usable window.
+    pub window: Option<Window>,
+    /// The template in force.
+    pub template: String,
+    /// Replicas that the Deployment asks for, also when blind.
+    pub desired: Option<u32>,
+    /// First usable window, in seconds since the Unix epoch; 0 if none.
+    pub since: f64,
+    /// Last change of the application, in seconds since the Unix epoch; 0 if none.
+    pub drift_at: f64,
+    /// Highest load seen, in requests per second.
+    pub highest_load: f64,
+    /// Most cores that a pod was seen to use.
+    pub most_used: f64,
+    /// Capacity of a pod in the last window, in cores.
+    pub capacity: f64,
+    /// Load per pod over the lag of CPU metrics: (instant, requests per second).
+    pub loads: VecDeque<(f64, f64)>,
+}
+
+impl Model {
+    /// Takes in one observation. `true` when the application has changed.
+    pub fn observe(&mut self, observation: &Observation, objectives: &[Objective], settings: &Settings) -> bool {
+        if self
+            .window
+            .as_ref()
+            .is_some_and(|window| observation.at_seconds <= window.at)
+        {
+            return false;
+        }
+        self.desired = Some(observation.desired_replicas);
+        self.starting.learn(observation);
+        self.learn_kills(observation);
+        let changed = self.changed_template(observation);
+        let Some(window) = Window::new(observation) else {
+            return changed;
+        };
+        if self.since <= 0.0 {
+            self.since = window.at;
+        }
+        let drifted = self.learn_resources(&window, settings);
+        self.learn_load(&window, settings);
+        self.learn_latency(&window, observation, objectives, settings);
+        self.window = Some(window);
+        if drifted && !changed {
+            self.drift(observation.at_seconds, 1.0);
+        }
+        changed || drifted
+    }
+
+    /// The container that does the work: the one whose CPU grows most with load, the sidecar aside.
+    #[must_use]
+    pub fn primary(&self, settings: &Settings) -> Option<&str> {
+        let window = self.window.as_ref()?;
+        let rank = |name: &str, container: &ContainerWindow| {
+            let used = self
+                .demands
+                .get(name)
+                .map_or(0.0, |demand| demand.cpu(window.load_per_pod()));
+            if used > 0.0 {
+                used
+            } else {
+                container.resources.cpu_request.map_or(0.0, |cpu| cpu.0 * 1e-3)
+            }
+        };
+        window
+            .containers
+            .iter()
+            .filter(|(name, _)| **name != settings.sidecar)
+            .max_by(|a, b| rank(a.0, a.1).total_cmp(&rank(b.0, b.1)).then_with(|| b.0.cmp(a.0)))
+            .map(|(name, _)| name.as_str())
+    }
+
+    /// The work of the primary container.
+    #[must_use]
+    pub fn work(&self, settings: &Settings) -> Option<Work> {
+        let demand = self.demands.get(self.primary(settings)?)?;
+        let per_request = demand.per_request();
+        (per_request > 0.0).then(|| Work {
+            idle: demand.idle(),
+            per_request,
+        })
+    }
+
+    /// Whether the demand of the primary container is known.
+    #[must_use]
+    pub fn demand_known(&self, settings: &Settings) -> bool {
+        self.primary(settings)
+            .and_then(|name| self.demands.get(name))
+            .is_some_and(Demand::known)
+    }
+
+    /// Cores that a pod with a limit of `limit` can use. Beyond one core, and beyond what was ever seen to be used, more
+    /// is only believed of an application that was seen to keep more than one core busy.
+    #[must_use]
+    pub fn usable(&self, limit: f64) -> f64 {
+        limit.min(self.parallelism.unwrap_or(f64::INFINITY))
+    }
+
+    /// Like [`Model::usable`], for a limit that the pods do not have yet.
+    #[must_use]
+    pub fn believed(&self, limit: f64) -> f64 {
+        let believed = if self.most_used > MORE_THAN_ONE_CORE {
+            f64::INFINITY
+        } else {
+            self.capacity.max(1.0)
+        };
+        self.usable(limit).min(believed)
+    }
+
+    /// The present utilisation of the pods' capacity.
+    #[must_use]
+    pub fn utilisation(&self, settings: &Settings) -> Option<f64> {
+        let (window, work) = (self.window.as_ref()?, self.work(settings)?);
+        let used = work.idle + work.per_request * window.load_per_pod();
+        (self.capacity > 0.0).then(|| used / self.capacity)
+    }
+
+    /// The pod that curves are drawn for.
+    #[must_use]
+    pub fn shape(&self, objective: &Objective, settings: &Settings) -> Option<Shape> {
+        let work = self.work(settings)?;
+        Some(Shape {
+            capacity: self.capacity,
+            per_request: work.per_request,
+            idle: work.idle,
+            percentile: objective.percentile,
+        })
+    }
+
+    /// How far ahead a decision must look, in seconds.
+    #[must_use]
+    pub fn horizon_seconds(&self, settings: &Settings) -> f64 {
+        settings.scrape_interval_seconds + settings.decision_interval_seconds + self.starting.seconds()
+    }
+
+    /// Objectives changed: what was learnt about those that stay is kept, and the latencies of a percentile that stays.
+    pub fn match_objectives(&mut self, before: &[Objective], after: &[Objective]) {
+        let old = std::mem::take(&mut self.trackers);
+        self.trackers = after.iter().map(|objective| kept(objective, before, &old)).collect();
+    }
+
+    /// The application changed at `at`: relearn. `share` is what is kept of the demand.
+    fn drift(&mut self, at: f64, share: f64) {
+        self.drift_at = at;
+        self.parallelism = None;
+        self.demands.values_mut().for_each(|demand| demand.forget(share));
+        self.trackers.iter_mut().for_each(Tracker::drift);
+    }
+
+    fn changed_template(&mut self, observation: &Observation) -> bool {
+        let changed = !self.template.is_empty() && self.template != observation.template;
+        self.template.clone_from(&observation.template);
+        if changed {
+            self.drift(observation.at_seconds, 0.05);
+            self.memories.values_mut().for_each(Memory::forget);
+        }
+        changed
+    }
+
+    fn learn_kills(&mut self, observation: &Observation) {
+        for (name, container) in observation.pods.iter().flat_map(|pod| &pod.containers) {
+            if container.killed_for_memory {
+                let limit = container
+                    .resources
+                    .memory_limit
+                    .or(container.memory)
+                    .unwrap_or(Bytes(0));
+                self.memories.entry(name.clone()).or_default().killed(limit);
+            }
+        }
+    }
+
+    fn learn_resources(&mut self, window: &Window, settings: &Settings) -> bool {
+        self.loads.push_back((window.at, window.pod_load));
+        while self
+            .loads
+            .front()
+            .is_some_and(|(at, _)| *at < window.at - CPU_LAG_SECONDS)
+        {
+            self.loads.pop_front();
+        }
+        let (load, trust) = steady(&self.loads);
+        let mut drifted = false;
+        for (name, container) in &window.containers {
+            if let Some(cpu) = container.cpu {
+                let learnt = self.demands.entry(name.clone()).or_default().learn(load, cpu, trust);
+                drifted |= learnt == Learnt::Drift && *name != settings.sidecar;
+            }
+            if let Some(memory) = container.memory {
+                self.memories
+                    .entry(name.clone())
+                    .or_default()
+                    .learn(window.at, load, memory);
+            }
+        }
+        drifted
+    }
+
+    fn learn_load(&mut self, window: &Window, settings: &Settings) {
+        let horizon = self.horizon_seconds(settings);
+        self.forecast.learn(window.at, window.seconds, window.load, horizon);
+        let trend = self.forecast.ahead(horizon);
+        self.profile
+            .learn(window.at, settings.season_seconds, window.load, trend, horizon);
+        self.highest_load = self.highest_load.max(window.load);
+    }
+
+    fn learn_latency(
+        &mut self,
+        window: &Window,
+        observation: &Observation,
+        objectives: &[Objective],
+        settings: &Settings,
+    ) {
+        self.recent.add(window.at, &observation.latency);
+        for (tracker, objective) in self.trackers.iter_mut().zip(objectives) {
+            tracker
+                .budget
+                .add(evidence::count(&observation.latency, objective), window.seconds);
+        }
+        self.window = Some(window.clone());
+        self.learn_capacity(settings);
+        let Some(utilisation) = self.utilisation(settings) else {
+            return;
+        };
+        self.most_used = self.most_used.max(utilisation.min(1.0) * self.capacity);
+        let seen = Seen {
+            at: window.at,
+            latency: &observation.latency,
+            utilisation,
+            trust: window.trust,
+        };
+        for (index, objective) in objectives.iter().enumerate() {
+            let Some(shape) = self.shape(objective, settings) else {
+                return;
+            };
+            if let Some(tracker) = self.trackers.get_mut(index) {
+                tracker.learn(&seen, objective, &shape);
+            }
+        }
+        self.infer_parallelism(objectives, settings);
+    }
+
+    /// Follows the capacity of the pods. Larger pods start from the cores that were seen to be used, not from the share.
+    fn learn_capacity(&mut self, settings: &Settings) {
+        let Some(limit) = self.limit(settings) else { return };
+        let capacity = self.usable(limit);
+        if self.capacity > 0.0 && (capacity / self.capacity - 1.0).abs() > 0.03 {
+            let factor = if capacity > self.capacity.max(1.0) {
+                self.capacity.max(1.0) / capacity
+            } else {
+                1.0
+            };
+            for tracker in &mut self.trackers {
+                tracker.rescale(factor);
+                tracker.table.fade(0.5);
+            }
+        }
+        self.capacity = capacity;
+    }
+
+    /// CPU limit of the primary container; without one, twice its request.
+    #[must_use]
+    pub fn limit(&self, settings: &Settings) -> Option<f64> {
+        let container = self.window.as_ref()?.containers.get(self.primary(settings)?)?;
+        let request = container.resources.cpu_request.map(|cpu| 2.0 * cpu.0);
+        Some(container.capacity.or(request).unwrap_or(UNKNOWN_CAPACITY).max(0.001))
+    }
+
+    fn infer_parallelism(&mut self, objectives: &[Objective], settings: &Settings) {
+        let Some((objective, tracker)) = objectives.iter().zip(&self.trackers).next() else {
+            return;
+        };
+        let (Some(limit), Some(shape)) = (self.limit(settings), self.shape(objective, settings)) else {
+            return;
+        };
+        if limit <= 1.0 || self.parallelism.is_some() || tracker.samples < 10.0 || tracker.samples % 5.0 >= 1.0 {
+            return;
+        }
+        let bins: Vec<Bin> = tracker.table.bins().copied().collect();
+        if let Some(cores) = latency::parallelism(&bins, limit, &shape) {
+            let factor = self.capacity / cores;
+            self.parallelism = Some(cores);
+            self.capacity = self.usable(limit);
+            self.trackers.iter_mut().for_each(|tracker| tracker.rescale(factor));
+        }
+    }
+}
+
+/// Mean load over the lag of CPU metrics, and how far CPU may be set against it: less the more the load moved.
+fn steady(loads: &VecDeque<(f64, f64)>) -> (f64, f64) {
+    let count = loads.len().max(1) as f64;
+    let mean = loads.iter().map(|(_, load)| load).sum::<f64>() / count;
+    let most = loads.iter().map(|(_, load)| *load).fold(0.0, f64::max);
+    let least = loads.iter().map(|(_, load)| *load).fold(f64::INFINITY, f64::min);
+    let moved = if mean > 0.0 { (most - least) / mean } else { 0.0 };
+    (mean, 1.0 / (1.0 + (moved / 0.2).powi(2)))
+}
+
+fn kept(objective: &Objective, before: &[Objective], old: &[Tracker]) -> Tracker {
+    let same = |other: &Objective| (other.percentile - objective.percentile).abs() < 1e-9;
+    let exact = |other: &Objective| {
+        same(other) && (other.response_time_seconds / objective.response_time_seconds - 1.0).abs() < 1e-9
+    };
+    let find = |matches: &dyn Fn(&Objective) -> bool| {
+        before
+            .iter()
+            .position(matches)
+            .and_then(|index| old.get(index))
+            .cloned()
+    };
+    if let Some(tracker) = find(&exact) {
+        return tracker;
+    }
+    find(&same).map_or_else(Tracker::default, |mut tracker| {
+        tracker.table.forget_counts();
+        tracker.budget = evidence::Budget::default();
+        tracker.samples = 0.0;
+        tracker
+    })
+}

@@ -1,0 +1,157 @@
+//! What to do about a violation that the load does not explain: try more capacity, twice, and stop if it does not help.
+//!
+//! Everything here is a heuristic. The model may be wrong in ways that only the objective itself shows; a fifth to a third
+//! more capacity is the cheapest experiment. A slow dependency looks the same at first, but more pods do not cure it:
+//! after two steps without improvement the objective is called unattainable and the extra capacity is given back.
+
+use serde::{Deserialize, Serialize};
+
+/// Capacity of a step, as a factor.
+const STEP: f64 = 1.3;
+/// A step helped when it brought the share above the response time below this share of what it was.
+const HELPED: f64 = 0.75;
+/// Steps without help after which no more is spent.
+const TRIES: u32 = 2;
+/// How long the objective must hold before the extra capacity is let go, in seconds.
+const CALM_SECONDS: f64 = 240.0;
+
+/// Steps taken so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reaction {
+    floor: u32,
+    failures: u32,
+    /// When the last step was taken and how bad it was then.
+    step: Option<(f64, f64)>,
+    violated_at: f64,
+}
+
+/// The situation at a decision.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Situation {
+    /// Now, in seconds since the Unix epoch.
+    pub now: f64,
+    /// Whether an objective is surely violated by the newest windows.
+    pub violated: bool,
+    /// Whether load explains it: pods are busier than they should be, and more were asked for.
+    pub explained: bool,
+    /// The share above the response time over what is allowed, of the worst objective.
+    pub severity: f64,
+    /// Whether pods are still on their way or have only just arrived.
+    pub unsettled: bool,
+    /// Replicas in force.
+    pub current: u32,
+}
+
+impl Reaction {
+    /// Takes in the situation; `true` when an episode of violation has just begun.
+    pub fn consider(&mut self, situation: &Situation) -> bool {
+        if !situation.violated {
+            if situation.now - self.violated_at >= CALM_SECONDS {
+                *self = Self {
+                    violated_at: self.violated_at,
+                    ..Self::default()
+                };
+            }
+            return false;
+        }
+        self.violated_at = situation.now;
+        if situation.explained || situation.unsettled || self.unattainable() {
+            return false;
+        }
+        let begun = self.step.is_none();
+        self.judge(situation);
+        begun
+    }
+
+    /// Replicas not to go below.
+    #[must_use]
+    pub fn floor(&self) -> u32 {
+        if self.unattainable() { 0 } else { self.floor }
+    }
+
+    /// Whether more capacity has not helped.
+    #[must_use]
+    pub fn unattainable(&self) -> bool {
+        self.failures >= TRIES
+    }
+
+    /// The application changed: what was tried before says nothing.
+    pub fn forget(&mut self) {
+        *self = Self {
+            violated_at: self.violated_at,
+            ..Self::default()
+        };
+    }
+
+    fn judge(&mut self, situation: &Situation) {
+        if let Some((_, before)) = self.step {
+            let helped = situation.severity < HELPED * before;
+            self.failures = if helped { 0 } else { self.failures + 1 };
+        }
+        if !self.unattainable() {
+            self.floor = (f64::from(situation.current) * STEP).ceil() as u32;
+            self.step = Some((situation.now, situation.severity));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn violated(now: f64, severity: f64, current: u32) -> Situation {
+        Situation {
+            now,
+            violated: true,
+            explained: false,
+            severity,
+            unsettled: false,
+            current,
+        }
+    }
+
+    #[test]
+    fn two_steps_without_help_are_enough() {
+        let mut reaction = Reaction::default();
+        assert!(reaction.consider(&violated(100.0, 30.0, 4)));
+        assert_eq!(reaction.floor(), 6);
+        assert!(!reaction.consider(&violated(160.0, 29.0, 6)));
+        assert_eq!((reaction.floor(), reaction.unattainable()), (8, false));
+        reaction.consider(&violated(220.0, 31.0, 8));
+        assert_eq!((reaction.floor(), reaction.unattainable()), (0, true));
+        reaction.consider(&Situation {
+            violated: false,
+            ..violated(300.0, 0.0, 4)
+        });
+        assert!(reaction.unattainable());
+        reaction.consider(&Situation {
+            violated: false,
+            ..violated(500.0, 0.0, 4)
+        });
+        assert!(!reaction.unattainable());
+    }
+
+    #[test]
+    fn help_goes_on() {
+        let mut reaction = Reaction::default();
+        for (step, severity) in [40.0, 20.0, 10.0, 4.0].into_iter().enumerate() {
+            reaction.consider(&violated(step as f64 * 60.0, severity, 4 + step as u32));
+            assert!(!reaction.unattainable());
+        }
+        assert_eq!(reaction.floor(), 10);
+    }
+
+    #[test]
+    fn load_and_arriving_pods_are_waited_for() {
+        let mut reaction = Reaction::default();
+        reaction.consider(&Situation {
+            explained: true,
+            ..violated(0.0, 10.0, 4)
+        });
+        reaction.consider(&Situation {
+            unsettled: true,
+            ..violated(10.0, 10.0, 4)
+        });
+        assert_eq!(reaction.floor(), 0);
+    }
+}

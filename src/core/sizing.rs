@@ -1,0 +1,312 @@
+//! The slow speed: which pod size, at most every half hour and only for a real saving.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::decision::Bounds;
+use super::knee::{self, Stream};
+use super::memory::MEBIBYTE;
+use super::model::Model;
+use super::observation::Resources;
+use super::optimiser::{Load, Market, Size, Work};
+use super::settings::Settings;
+use super::units::{Bytes, Cores};
+
+/// Request of a container that hardly uses any CPU, in cores.
+const LEAST_CPU: f64 = 0.01;
+/// Least request of the container that does the work, in cores.
+const LEAST_PRIMARY_CPU: f64 = 0.05;
+/// Requests that are tried, as factors of the present one: how far one change may go.
+const FACTORS: [f64; 14] = [
+    0.5, 0.56, 0.63, 0.71, 0.79, 0.89, 1.0, 1.12, 1.26, 1.41, 1.58, 1.78, 2.0, 2.5,
+];
+/// Limits that are tried, over the request.
+const RATIOS: [f64; 5] = [1.0, 1.25, 1.5, 1.75, 2.0];
+
+/// A pod size that was decided.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Requests and limits by container: CPU in cores, memory in bytes; negative where unset.
+    containers: BTreeMap<String, [f64; 4]>,
+    /// When it was decided, in seconds since the Unix epoch.
+    pub at: f64,
+}
+
+impl Plan {
+    /// The plan as resources.
+    #[must_use]
+    pub fn resources(&self) -> BTreeMap<String, Resources> {
+        self.containers
+            .iter()
+            .map(|(name, numbers)| (name.clone(), from_numbers(numbers)))
+            .collect()
+    }
+
+    /// The resources of one container.
+    #[must_use]
+    pub fn of(&self, container: &str) -> Option<Resources> {
+        self.containers.get(container).map(from_numbers)
+    }
+}
+
+/// What a new size is judged by.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// What is known.
+    pub model: &'a Model,
+    /// Settings in force.
+    pub settings: &'a Settings,
+    /// Bounds of the user.
+    pub bounds: &'a Bounds,
+    /// Loads to carry.
+    pub loads: &'a [Load],
+    /// Least and most replicas.
+    pub replicas: (u32, u32),
+    /// The present size.
+    pub present: Size,
+    /// What utilisation would be safe with another capacity.
+    pub safe: &'a dyn SafeAt,
+}
+
+/// Safe utilisation as a function of capacity in cores.
+pub trait SafeAt: std::fmt::Debug {
+    /// Highest utilisation of `capacity` that keeps every objective, 0 to 1.
+    fn safe_at(&self, capacity: f64) -> f64;
+}
+
+/// A proposal and what it saves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proposal {
+    /// The plan.
+    pub plan: Plan,
+    /// Share of the present cost that it saves, 0 to 1.
+    pub saving: f64,
+}
+
+impl Question<'_> {
+    /// The cheapest plan within reach at `now`; `None` while the work is not known.
+    #[must_use]
+    pub fn propose(&self, now: f64) -> Option<Proposal> {
+        let primary = self.model.primary(self.settings)?;
+        let work = self.model.work(self.settings)?;
+        let market = self.market(work, primary, true);
+        let before = self.market(work, primary, false).cost(&self.present);
+        let (size, cost) = market.cheapest(self.sizes(&work))?;
+        let saving = if before.is_finite() { 1.0 - cost / before } else { 1.0 };
+        Some(Proposal {
+            plan: self.plan(&size, &work, primary, now),
+            saving,
+        })
+    }
+
+    /// The present size with memory raised where a kill or a peak asks for it.
+    #[must_use]
+    pub fn urgent(&self, now: f64, in_force: &BTreeMap<String, Resources>) -> Option<Plan> {
+        let mut containers = BTreeMap::new();
+        let mut raised = false;
+        for (name, resources) in in_force {
+            let mut resources = *resources;
+            let memory = self.model.memories.get(name);
+            let limit = resources
+                .memory_limit
+                .filter(|&limit| memory.is_some_and(|memory| memory.urgent(limit)));
+            if let (Some(limit), Some(plan)) = (limit, memory.and_then(|memory| memory.plan(self.pod_load()))) {
+                if plan.limit > limit {
+                    resources.memory_limit = Some(plan.limit);
+                    resources.memory_request = resources.memory_request.max(Some(self.within_memory(plan.request)));
+                    raised = true;
+                }
+            }
+            containers.insert(name.clone(), to_numbers(&resources));
+        }
+        raised.then_some(Plan { containers, at: now })
+    }
+
+    fn sizes(&self, work: &Work) -> impl Iterator<Item = Size> {
+        let requests = FACTORS
+            .iter()
+            .map(|factor| self.within_cpu(self.present.request * factor));
+        requests
+            .flat_map(|request| RATIOS.map(|ratio| (request, request * ratio)))
+            .filter(|(request, limit)| limit / request <= self.settings.most_limit_ratio + 1e-9)
+            .filter(|(_, limit)| *limit >= 0.5 * self.present.limit)
+            .map(|(request, limit)| self.size(request, limit))
+            .filter(|size| self.has_room(size, work))
+    }
+
+    fn size(&self, request: f64, limit: f64) -> Size {
+        let (request, limit) = (round_up(request, 0.005), round_up(limit, 0.005));
+        let capacity = self.model.believed(limit);
+        Size {
+            request,
+            limit,
+            capacity,
+            safe: self.safe.safe_at(capacity),
+        }
+    }
+
+    /// Whether bursts within a period of the CFS controller fit, at the load that this pod is to carry.
+    fn has_room(&self, size: &Size, work: &Work) -> bool {
+        let utilisation = self.settings.request_utilisation;
+        let load = size.latency_load(work).min(size.request_load(work, utilisation));
+        let used = work.idle + work.per_request * load;
+        let stream = Stream {
+            load,
+            per_request: work.per_request,
+            used,
+        };
+        // A pod that was seen to keep the objective with less room need not have more.
+        let room =
+            (self.present.limit - self.present.safe * self.present.capacity).max(0.0) / stream.deviation().max(1e-9);
+        size.limit >= stream.least_limit(knee::DEVIATIONS.min(room))
+    }
+
+    fn market(&self, work: Work, primary: &str, planned: bool) -> Market<'_> {
+        let (mut beside, mut fixed, mut per_load) = (0.0, 0.0, 0.0);
+        for (name, container) in self.model.window.iter().flat_map(|window| &window.containers) {
+            let resources = if planned {
+                self.beside(name, container.resources)
+            } else {
+                container.resources
+            };
+            if name != primary {
+                beside += resources.cpu_request.map_or(0.0, |cpu| cpu.0);
+            }
+            let price = |bytes: Option<Bytes>| {
+                bytes.map_or(0.0, |bytes| bytes.0 as f64) / (1024.0 * MEBIBYTE) * self.settings.gibibyte_in_cores
+            };
+            let learnt = self.model.memories.get(name).filter(|memory| planned && memory.known());
+            let at = |load: f64| learnt.and_then(|memory| memory.plan(load)).map(|plan| plan.request);
+            let base = price(at(0.0).or(container.resources.memory_request));
+            fixed += base;
+            per_load += (price(at(100.0)) - price(at(0.0))) / 100.0;
+        }
+        Market {
+            loads: self.loads,
+            work,
+            utilisation: self.settings.request_utilisation,
+            replicas: self.replicas,
+            beside,
+            memory: (fixed, per_load),
+        }
+    }
+
+    fn plan(&self, size: &Size, work: &Work, primary: &str, now: f64) -> Plan {
+        let load = size
+            .latency_load(work)
+            .min(size.request_load(work, self.settings.request_utilisation));
+        let containers = self.model.window.iter().flat_map(|window| &window.containers);
+        let planned = containers.map(|(name, container)| {
+            let mut resources = self.beside(name, container.resources);
+            if name == primary {
+                resources.cpu_request = Some(Cores(size.request));
+                resources.cpu_limit = Some(Cores(size.limit));
+            }
+            (name.clone(), to_numbers(&self.with_memory(name, resources, load)))
+        });
+        Plan {
+            containers: planned.collect(),
+            at: now,
+        }
+    }
+
+    /// Resources of a container other than the primary one, by its own use.
+    fn beside(&self, name: &str, present: Resources) -> Resources {
+        let Some(demand) = self.model.demands.get(name).filter(|demand| demand.known()) else {
+            return present;
+        };
+        let used = demand.cpu(self.pod_load().max(1.0) * 1.3) / self.settings.request_utilisation;
+        let request = round_up(used.max(LEAST_CPU), 0.005);
+        let limit = present.cpu_limit.map(|limit| Cores(limit.0.max(3.0 * request)));
+        Resources {
+            cpu_request: Some(Cores(request)),
+            cpu_limit: limit,
+            ..present
+        }
+    }
+
+    fn with_memory(&self, name: &str, present: Resources, load: f64) -> Resources {
+        let memory = self.model.memories.get(name);
+        let Some(plan) = memory.and_then(|memory| memory.plan(load)) else {
+            return present;
+        };
+        let (request, mut limit) = (self.within_memory(plan.request), plan.limit);
+        limit = limit.max(request);
+        let known = memory.is_some_and(super::memory::Memory::known);
+        if !known && present.memory_limit.is_none_or(|before| before > limit) {
+            return present;
+        }
+        Resources {
+            memory_request: Some(request),
+            memory_limit: Some(limit),
+            ..present
+        }
+    }
+
+    fn pod_load(&self) -> f64 {
+        self.model
+            .window
+            .as_ref()
+            .map_or(0.0, super::window::Window::load_per_pod)
+    }
+
+    fn within_cpu(&self, cores: f64) -> f64 {
+        let least = self.bounds.min_cpu.map_or(LEAST_PRIMARY_CPU, |cpu| cpu.0);
+        let most = self.bounds.max_cpu.map_or(f64::INFINITY, |cpu| cpu.0);
+        cores.max(least).min(most.max(0.001))
+    }
+
+    fn within_memory(&self, bytes: Bytes) -> Bytes {
+        bytes
+            .max(self.bounds.min_memory.unwrap_or_default())
+            .min(self.bounds.max_memory.unwrap_or(Bytes(u64::MAX)))
+    }
+}
+
+fn round_up(value: f64, step: f64) -> f64 {
+    let steps = (value / step - 1e-6).ceil();
+    (steps * step * 1e6).round() / 1e6
+}
+
+fn to_numbers(resources: &Resources) -> [f64; 4] {
+    let cpu = |cores: Option<Cores>| cores.map_or(-1.0, |cores| cores.0);
+    let memory = |bytes: Option<Bytes>| bytes.map_or(-1.0, |bytes| bytes.0 as f64);
+    [
+        cpu(resources.cpu_request),
+        cpu(resources.cpu_limit),
+        memory(resources.memory_request),
+        memory(resources.memory_limit),
+    ]
+}
+
+fn from_numbers(numbers: &[f64; 4]) -> Resources {
+    let some = |value: f64| (value >= 0.0).then_some(value);
+    Resources {
+        cpu_request: some(numbers[0]).map(Cores),
+        cpu_limit: some(numbers[1]).map(Cores),
+        memory_request: some(numbers[2]).map(|bytes| Bytes(bytes as u64)),
+        memory_limit: some(numbers[3]).map(|bytes| Bytes(bytes as u64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_survive_as_numbers() {
+        let resources = Resources {
+            cpu_request: Some(Cores(0.25)),
+            memory_limit: Some(Bytes(1 << 28)),
+            ..Resources::default()
+        };
+        assert_eq!(from_numbers(&to_numbers(&resources)), resources);
+    }
+
+    #[test]
+    fn rounding_goes_up_in_steps() {
+        assert!((round_up(0.2501, 0.005) - 0.255).abs() < 1e-12);
+        assert!((round_up(0.25, 0.005) - 0.25).abs() < 1e-12);
+    }
+}
