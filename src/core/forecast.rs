@@ -116,7 +116,7 @@ impl Forecast {
         } else {
             0.0
         };
-        self.trend = self.trend * (-elapsed / DAMPING_SECONDS).exp();
+        self.trend *= (-elapsed / DAMPING_SECONDS).exp();
         self.trend += (1.0 - (-elapsed / TREND_SECONDS).exp()) * (slope - self.trend);
         self.level = level;
     }

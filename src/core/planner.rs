@@ -532,10 +532,9 @@ impl Planner {
             return;
         }
         self.looked_at = context.now;
-        if let Some(proposal) = question.propose(context.now) {
-            if proposal.saving >= context.settings.least_saving {
-                self.plan = Some(proposal.plan);
-            }
+        let proposal = question.propose(context.now);
+        if let Some(proposal) = proposal.filter(|proposal| proposal.saving >= context.settings.least_saving) {
+            self.plan = Some(proposal.plan);
         }
     }
 }

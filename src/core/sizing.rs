@@ -111,12 +111,11 @@ impl Question<'_> {
             let limit = resources
                 .memory_limit
                 .filter(|&limit| memory.is_some_and(|memory| memory.urgent(limit)));
-            if let (Some(limit), Some(plan)) = (limit, memory.and_then(|memory| memory.plan(self.pod_load()))) {
-                if plan.limit > limit {
-                    resources.memory_limit = Some(plan.limit);
-                    resources.memory_request = resources.memory_request.max(Some(self.within_memory(plan.request)));
-                    raised = true;
-                }
+            let plan = memory.and_then(|memory| memory.plan(self.pod_load()));
+            if let Some(plan) = plan.filter(|plan| limit.is_some_and(|limit| plan.limit > limit)) {
+                resources.memory_limit = Some(plan.limit);
+                resources.memory_request = resources.memory_request.max(Some(self.within_memory(plan.request)));
+                raised = true;
             }
             containers.insert(name.clone(), to_numbers(&resources));
         }

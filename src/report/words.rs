@@ -152,6 +152,7 @@ pub fn state(state: ModelState) -> &'static str {
 pub fn bound(bound: Bound) -> &'static str {
     match bound {
         Bound::Latency => "the latency objective",
+        Bound::Use => "the CPU in use, which the requests must cover",
         Bound::Knee => "room for bursts of CPU",
         Bound::Memory => "memory",
         Bound::Limit => "a minimum or maximum that you set",
@@ -168,6 +169,7 @@ pub fn remedy(bound: Bound) -> &'static str {
         Bound::Latency => {
             "A longer response time, a lower percentile or less CPU time per request would make it smaller."
         }
+        Bound::Use => "Less CPU time per request would make it smaller.",
         Bound::Knee => "Less CPU time per request, or fewer requests at once, would make it smaller.",
         Bound::Memory => "An application that keeps less in memory would make it smaller.",
         Bound::Limit => "Change the valence.io/optimizer.min-* or max-* annotation of the Deployment to let it move.",
