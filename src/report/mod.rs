@@ -1,6 +1,7 @@
 //! What goes out: metrics for Prometheus, and the board that the page and StatsD read.
 
 pub mod events;
+pub mod metrics;
 pub mod page;
 pub mod statsd;
 pub mod status;

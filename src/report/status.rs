@@ -70,12 +70,23 @@ pub struct Workload {
     pub load_per_second: Option<f64>,
     /// How every objective has been kept.
     pub compliance: Vec<Compliance>,
+    /// Requests counted against every objective since this replica began to recommend; empty on the others.
+    pub counted: Vec<Counted>,
     /// Latency against load for every objective; empty on replicas that do not recommend.
     pub curves: Vec<Curve>,
     /// Numbers of the model by name, each name ending with its unit.
     pub numbers: BTreeMap<String, f64>,
     /// What stands in the way, each in a sentence.
     pub remarks: Vec<String>,
+}
+
+/// Requests counted against an objective; both only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// All requests.
+    pub requests: u64,
+    /// Those that took longer than the response time.
+    pub exceeding: u64,
 }
 
 impl Board {

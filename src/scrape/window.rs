@@ -1,0 +1,184 @@
+//! From counters that only grow to what happened between two scrapes of a pod.
+
+use std::collections::HashMap;
+
+use super::envoy::Reading;
+use crate::core::histogram::Histogram;
+
+/// A reading that is older than this many intervals is no longer the start of a window: the load would be spread over
+/// a time that nobody looked at.
+const OLDEST_START: f64 = 2.5;
+
+/// What happened at one pod between two scrapes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Window {
+    /// Response times of the requests that ended.
+    pub latency: Histogram,
+    /// Requests that began.
+    pub arrivals: Option<u64>,
+    /// Requests that ended with a server error.
+    pub failures: u64,
+}
+
+/// Remembers the last reading of every pod.
+#[derive(Debug, Default)]
+pub struct Tracks {
+    pods: HashMap<String, Track>,
+    round: u64,
+}
+
+#[derive(Debug, Default)]
+struct Track {
+    reading: Option<(f64, Reading)>,
+    restarts: HashMap<String, i32>,
+    round: u64,
+}
+
+impl Tracks {
+    /// Begins a round; pods that no round asks about are forgotten by [`Tracks::forget_absent`].
+    pub fn begin(&mut self) {
+        self.round += 1;
+    }
+
+    /// Forgets the pods that this round did not ask about.
+    pub fn forget_absent(&mut self) {
+        let round = self.round;
+        self.pods.retain(|_, track| track.round == round);
+    }
+
+    /// Number of pods that are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pods.len()
+    }
+
+    /// Whether no pod is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pods.is_empty()
+    }
+
+    /// What happened at a pod since its last reading, which must be recent. `None` where this reading is the first one:
+    /// what it counts may be of any age, unless the pod itself is younger than the interval.
+    ///
+    /// A counter that fell has started anew and counts from zero. A clock that was set back makes the reading a first one.
+    pub fn window(
+        &mut self,
+        pod: &str,
+        reading: Reading,
+        now_seconds: f64,
+        interval_seconds: f64,
+        created_at_seconds: f64,
+    ) -> Option<Window> {
+        let track = self.track(pod);
+        let earlier = track.reading.replace((now_seconds, reading.clone()));
+        match earlier {
+            Some((at, earlier)) if (0.0..=interval_seconds * OLDEST_START).contains(&(now_seconds - at)) => {
+                Some(since(&reading, &earlier))
+            }
+            None if (0.0..=interval_seconds * OLDEST_START).contains(&(now_seconds - created_at_seconds)) => {
+                Some(since(&reading, &Reading::default()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a container was restarted since the last round; the first sight of a pod says nothing.
+    pub fn restarted(&mut self, pod: &str, container: &str, restarts: i32) -> bool {
+        let before = self.track(pod).restarts.insert(container.to_owned(), restarts);
+        before.is_some_and(|before| restarts > before)
+    }
+
+    fn track(&mut self, pod: &str) -> &mut Track {
+        let round = self.round;
+        let track = self.pods.entry(pod.to_owned()).or_default();
+        track.round = round;
+        track
+    }
+}
+
+fn since(now: &Reading, earlier: &Reading) -> Window {
+    let latency = now.latency.since(&earlier.latency);
+    // The counters of one Envoy start anew together, and the histogram shows it most surely.
+    let anew = now.latency.total() < earlier.latency.total();
+    let counted = |now: u64, earlier: u64| if anew || now < earlier { now } else { now - earlier };
+    Window {
+        latency,
+        arrivals: now
+            .arrivals
+            .map(|arrivals| counted(arrivals, earlier.arrivals.unwrap_or_default())),
+        failures: counted(now.failures, earlier.failures),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn reading(within: u64, beyond: u64) -> Reading {
+        let latency = Histogram::from_cumulative(&[(0.1, within), (f64::INFINITY, within + beyond)]);
+        Reading {
+            latency,
+            arrivals: Some(within + beyond + 1),
+            failures: beyond,
+        }
+    }
+
+    fn tracks() -> Tracks {
+        let mut tracks = Tracks::default();
+        tracks.begin();
+        tracks
+    }
+
+    #[test]
+    fn the_first_reading_of_an_old_pod_only_starts_a_window() {
+        let mut tracks = tracks();
+        assert_eq!(tracks.window("a", reading(100, 1), 1000.0, 15.0, 0.0), None);
+        let window = tracks.window("a", reading(130, 3), 1015.0, 15.0, 0.0).unwrap();
+        assert_eq!(window.latency.counts, vec![30, 2]);
+        assert_eq!((window.arrivals, window.failures), (Some(32), 2));
+    }
+
+    #[test]
+    fn a_young_pod_counts_from_its_start() {
+        let window = tracks().window("a", reading(7, 0), 1000.0, 15.0, 990.0).unwrap();
+        assert_eq!(window.latency.total(), 7);
+    }
+
+    #[test]
+    fn counters_that_start_anew_count_from_zero() {
+        let mut tracks = tracks();
+        tracks.window("a", reading(100, 5), 1000.0, 15.0, 0.0);
+        let window = tracks.window("a", reading(4, 1), 1015.0, 15.0, 0.0).unwrap();
+        assert_eq!(window.latency.counts, vec![4, 1]);
+        assert_eq!((window.arrivals, window.failures), (Some(6), 1));
+    }
+
+    #[test]
+    fn a_gap_or_a_clock_set_back_starts_over() {
+        let mut tracks = tracks();
+        tracks.window("a", reading(100, 0), 1000.0, 15.0, 0.0);
+        assert_eq!(tracks.window("a", reading(900, 0), 1100.0, 15.0, 0.0), None);
+        assert_eq!(tracks.window("a", reading(950, 0), 500.0, 15.0, 0.0), None);
+        assert_eq!(
+            tracks
+                .window("a", reading(960, 0), 515.0, 15.0, 0.0)
+                .unwrap()
+                .latency
+                .total(),
+            10
+        );
+    }
+
+    #[test]
+    fn restarts_are_told_once_and_absent_pods_forgotten() {
+        let mut tracks = tracks();
+        assert!(!tracks.restarted("a", "web", 3));
+        assert!(tracks.restarted("a", "web", 4));
+        assert!(!tracks.restarted("a", "web", 4));
+        tracks.begin();
+        tracks.forget_absent();
+        assert!(tracks.is_empty());
+    }
+}
