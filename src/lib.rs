@@ -4,5 +4,6 @@ pub mod api;
 pub mod cache;
 pub mod cli;
 pub mod core;
+pub mod recommender;
 pub mod report;
 pub mod scrape;

@@ -1,20 +1,33 @@
 //! Events that users see in `kubectl describe`.
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use tokio::time::timeout;
 use tracing::debug;
 
-/// Most Events that are remembered, so that objects without end cannot fill the memory.
+/// Most notes that are remembered, so that objects without end cannot fill the memory.
 const REMEMBERED: usize = 10_000;
+
+/// Longest note that the API server takes, in bytes.
+const LONGEST_NOTE: usize = 1000;
+
+/// Longest wait for the API server.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Publishes Events, each only when it says something new.
 ///
 /// What stands still is told once: an Event is sent again when its note changes.
 pub struct Events {
-    recorder: Recorder,
+    client: Client,
+    instance: String,
     told: Mutex<HashMap<(String, String), String>>,
 }
 
@@ -22,24 +35,21 @@ impl Events {
     /// Reports as `valence`, from the pod `instance`.
     #[must_use]
     pub fn new(client: Client, instance: String) -> Self {
-        let reporter = Reporter {
-            controller: "valence".to_owned(),
-            instance: Some(instance),
-        };
         Self {
-            recorder: Recorder::new(client, reporter),
+            client,
+            instance,
             told: Mutex::default(),
         }
     }
 
     /// Warns about an object; a failure to do so is only logged, since nothing depends on it.
-    pub async fn warn(&self, about: &ObjectReference, reason: &str, note: String) {
-        self.publish(EventType::Warning, about, reason, note).await;
+    pub async fn warn(&self, about: &ObjectReference, reason: &str, note: &str) {
+        self.publish("Warning", about, reason, note).await;
     }
 
     /// Tells something that is in order.
-    pub async fn tell(&self, about: &ObjectReference, reason: &str, note: String) {
-        self.publish(EventType::Normal, about, reason, note).await;
+    pub async fn tell(&self, about: &ObjectReference, reason: &str, note: &str) {
+        self.publish("Normal", about, reason, note).await;
     }
 
     /// Forgets what was told for a reason about an object, once it no longer holds.
@@ -47,20 +57,40 @@ impl Events {
         self.told.lock().remove(&key(about, reason));
     }
 
-    async fn publish(&self, type_: EventType, about: &ObjectReference, reason: &str, note: String) {
-        if !self.is_news(about, reason, &note) {
+    async fn publish(&self, type_: &str, about: &ObjectReference, reason: &str, note: &str) {
+        if !self.is_news(about, reason, note) {
             return;
         }
-        let event = Event {
-            type_,
-            reason: reason.to_owned(),
-            note: Some(shortened(note)),
-            action: reason.to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = self.recorder.publish(&event, about).await {
-            debug!(%error, reason, "an Event could not be published");
-            self.settle(about, reason);
+        let namespace = about.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
+        let event = self.event(type_, about, reason, note, &namespace);
+        match timeout(PATIENCE, api.create(&PostParams::default(), &event)).await {
+            Ok(Ok(_)) => {}
+            failure => {
+                debug!(?failure, reason, "an Event could not be published");
+                self.settle(about, reason);
+            }
+        }
+    }
+
+    fn event(&self, type_: &str, about: &ObjectReference, reason: &str, note: &str, namespace: &str) -> Event {
+        let now = Timestamp::now();
+        let subject = about.name.as_deref().unwrap_or("valence");
+        Event {
+            metadata: ObjectMeta {
+                name: Some(format!("{subject}.{:x}", now.as_nanosecond())),
+                namespace: Some(namespace.to_owned()),
+                ..ObjectMeta::default()
+            },
+            event_time: Some(MicroTime(now)),
+            action: Some(reason.to_owned()),
+            reason: Some(reason.to_owned()),
+            note: Some(shortened(note).to_owned()),
+            regarding: Some(about.clone()),
+            reporting_controller: Some("valence.io/operator".to_owned()),
+            reporting_instance: Some(self.instance.clone()),
+            type_: Some(type_.to_owned()),
+            ..Event::default()
         }
     }
 
@@ -77,12 +107,22 @@ fn key(about: &ObjectReference, reason: &str) -> (String, String) {
     (about.uid.clone().unwrap_or_default(), reason.to_owned())
 }
 
-/// The API server takes notes up to 1 kB.
-fn shortened(mut note: String) -> String {
-    let end = (0..=1000.min(note.len()))
+fn shortened(note: &str) -> &str {
+    let end = (0..=LONGEST_NOTE.min(note.len()))
         .rev()
-        .find(|end| note.is_char_boundary(*end))
-        .unwrap_or_default();
-    note.truncate(end);
-    note
+        .find(|end| note.is_char_boundary(*end));
+    &note[..end.unwrap_or_default()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_cut_between_characters() {
+        assert_eq!(shortened("short"), "short");
+        let long = "é".repeat(600);
+        assert_eq!(shortened(&long).len(), 1000);
+        assert_eq!(shortened(&format!("x{long}")).len(), 999);
+    }
 }

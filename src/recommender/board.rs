@@ -1,0 +1,195 @@
+//! The board, out of what the leader knows or of what the Recommendations say.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use super::managed::Managed;
+use super::slo::Selected;
+use super::status::{original_replicas, original_resources};
+use super::subjects::{Key, Matched, desired_replicas};
+use crate::api::quantity;
+use crate::api::recommendation::{ContainerRecommendation, RecommendationStatus};
+use crate::cache::Cluster;
+use crate::cache::keep::KnownRecommendation;
+use crate::core::decision::{Bound, Decision, Explanation, ModelState};
+use crate::core::observation::Resources;
+use crate::core::units::{Bytes, Cores};
+use crate::report::status::{ObjectiveStatus, Snapshot, Workload};
+
+/// What the leader knows.
+#[must_use]
+pub fn of_leader(
+    matched: &BTreeMap<Key, Matched>,
+    managed: &BTreeMap<Key, Managed>,
+    objectives: &[Selected<'_>],
+) -> Snapshot {
+    let known = matched.iter().filter_map(|(key, one)| workload(one, managed.get(key)?));
+    Snapshot {
+        at: Some(jiff::Timestamp::now()),
+        leader: true,
+        objectives: objectives.iter().map(Selected::for_board).collect(),
+        workloads: known.collect(),
+    }
+}
+
+fn workload(matched: &Matched, managed: &Managed) -> Option<Workload> {
+    let decision = managed.decision.clone()?;
+    let advisor = managed.advisor();
+    let current = managed.current();
+    let original = original_resources(&matched.deployment);
+    Some(Workload {
+        namespace: matched.subject.namespace.clone(),
+        name: matched.subject.name.clone(),
+        live: managed.bounds().live,
+        decision,
+        current_replicas: desired_replicas(&matched.deployment),
+        ready_pods: managed.ready_pods(),
+        current: if current.is_empty() { original.clone() } else { current },
+        original_replicas: original_replicas(&matched.deployment),
+        original,
+        load_per_second: managed.load_per_second(),
+        compliance: advisor.compliance(),
+        counted: managed.counted.clone(),
+        curves: advisor.curves(),
+        numbers: advisor
+            .numbers()
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value))
+            .collect(),
+        remarks: remarks(&managed.conditions),
+    })
+}
+
+/// What the conditions say that is not as it should be.
+fn remarks(conditions: &[crate::api::Condition]) -> Vec<String> {
+    let good_when_true = ["Ready", "Metrics", "ResourceMetrics", "AnnotationsValid", "Converged"];
+    let good_when_absent = [
+        "HorizontalPodAutoscaler",
+        "Conflict",
+        "Extrapolated",
+        "ThroughputExceeded",
+    ];
+    conditions
+        .iter()
+        .filter(|condition| {
+            let name = condition.type_.as_str();
+            (good_when_true.contains(&name) && !condition.is_true()) || good_when_absent.contains(&name)
+        })
+        .map(|condition| condition.message.clone())
+        .collect()
+}
+
+/// What a replica that does not recommend can tell.
+#[must_use]
+pub fn of_follower(cluster: &Cluster) -> Snapshot {
+    let mut workloads: Vec<Workload> = cluster
+        .recommendations
+        .all()
+        .iter()
+        .filter_map(|known| from_status(cluster, known))
+        .collect();
+    workloads.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    Snapshot {
+        at: Some(jiff::Timestamp::now()),
+        leader: false,
+        objectives: objectives(cluster),
+        workloads,
+    }
+}
+
+fn objectives(cluster: &Cluster) -> Vec<ObjectiveStatus> {
+    let mut all = Vec::new();
+    for namespace in cluster.objectives.namespaces() {
+        for known in cluster.objectives.of(&namespace) {
+            let status = known.object.as_ref().and_then(|object| object.status.as_ref());
+            let deployments = status.map(|status| status.deployments.iter().map(|one| one.name.clone()).collect());
+            all.push(ObjectiveStatus {
+                namespace: namespace.to_string(),
+                name: known.name.clone(),
+                objectives: known
+                    .in_force
+                    .as_ref()
+                    .map(|in_force| in_force.objectives.clone())
+                    .unwrap_or_default(),
+                error: known.error.as_ref().map(ToString::to_string),
+                deployments: deployments.unwrap_or_default(),
+            });
+        }
+    }
+    all.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    all
+}
+
+fn from_status(cluster: &Cluster, known: &Arc<KnownRecommendation>) -> Option<Workload> {
+    let status = known.object.status.as_ref()?;
+    let namespace = known.object.namespace().unwrap_or_default();
+    let name = known.object.name_any();
+    let deployment = cluster.deployments.get(&namespace, &name)?;
+    let original = original_resources(&deployment);
+    Some(Workload {
+        live: status.live,
+        decision: decision(status),
+        current_replicas: desired_replicas(&deployment),
+        ready_pods: deployment
+            .status
+            .as_ref()
+            .and_then(|status| status.ready_replicas)
+            .and_then(|ready| u32::try_from(ready).ok())
+            .unwrap_or_default(),
+        current: original.clone(),
+        original_replicas: original_replicas(&deployment),
+        original,
+        load_per_second: status
+            .observed
+            .as_ref()
+            .and_then(|observed| observed.throughput_per_minute)
+            .map(|minute| minute / 60.0),
+        compliance: Vec::new(),
+        counted: Vec::new(),
+        curves: Vec::new(),
+        numbers: status.model.clone(),
+        remarks: remarks(&status.conditions),
+        namespace,
+        name,
+    })
+}
+
+fn decision(status: &RecommendationStatus) -> Decision {
+    let explanation = status.explanation.clone().unwrap_or_default();
+    Decision {
+        at_seconds: status.decided_at.as_ref().map_or(0.0, |time| time.0.as_second() as f64),
+        state: named(&status.state).unwrap_or(ModelState::Cold),
+        flags: Vec::new(),
+        replicas: status.replicas.and_then(|replicas| u32::try_from(replicas).ok()),
+        containers: status
+            .containers
+            .iter()
+            .map(|container| (container.name.clone(), resources(container)))
+            .collect(),
+        target_utilisation: status.target_utilisation,
+        explanation: Explanation {
+            bound: named(&status.bound).unwrap_or(Bound::State),
+            summary: status.reason.clone(),
+            inputs: explanation.inputs,
+            next_smaller: explanation.next_smaller,
+        },
+    }
+}
+
+/// A value of an enumeration by its name.
+fn named<T: serde::de::DeserializeOwned>(name: &str) -> Option<T> {
+    serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
+}
+
+fn resources(container: &ContainerRecommendation) -> Resources {
+    let cpu = |text: &Option<String>| text.as_deref().and_then(quantity::value).map(Cores);
+    let memory = |text: &Option<String>| text.as_deref().and_then(quantity::bytes).map(Bytes);
+    Resources {
+        cpu_request: cpu(&container.requests.cpu),
+        cpu_limit: cpu(&container.limits.cpu),
+        memory_request: memory(&container.requests.memory),
+        memory_limit: memory(&container.limits.memory),
+    }
+}

@@ -1,0 +1,189 @@
+//! The conditions of a Recommendation.
+
+use jiff::Timestamp;
+
+use super::converge::Standing;
+use super::managed::Managed;
+use super::subjects::Matched;
+use crate::api::conditions::{self, Condition};
+use crate::core::decision::{Decision, Flag, ModelState};
+use crate::scrape::pods;
+
+/// What the conditions are made from.
+pub struct Facts<'a> {
+    /// The Deployment.
+    pub matched: &'a Matched,
+    /// What was decided.
+    pub decision: &'a Decision,
+    /// Why the CPU and memory in use are not known.
+    pub without_resource_metrics: Option<&'a String>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Brings the conditions of a managed Deployment up to date.
+pub fn update(managed: &mut Managed, facts: &Facts<'_>) {
+    let mut list = std::mem::take(&mut managed.conditions);
+    let generation = facts.matched.deployment.metadata.generation;
+    let mut put = |type_: &str, condition: Option<Condition>| match condition {
+        Some(condition) => conditions::set(&mut list, condition.observed(generation)),
+        None => conditions::remove(&mut list, type_),
+    };
+    put("Ready", Some(ready(facts)));
+    put("Confident", Some(confident(facts)));
+    put("Metrics", Some(metrics(managed, facts)));
+    put("ResourceMetrics", Some(resource_metrics(facts)));
+    put("AnnotationsValid", Some(annotations(facts)));
+    put("Converged", converged(managed, facts));
+    put("HorizontalPodAutoscaler", horizontal(facts));
+    put("Conflict", conflict(facts));
+    put("Extrapolated", flag(facts, Flag::Extrapolated, "Extrapolated"));
+    put(
+        "ThroughputExceeded",
+        flag(facts, Flag::ThroughputExceeded, "ThroughputExceeded"),
+    );
+    managed.conditions = list;
+}
+
+fn ready(facts: &Facts<'_>) -> Condition {
+    let known = facts.decision.replicas.is_some();
+    let reason = if known { "Recommended" } else { "NothingKnown" };
+    Condition::new(
+        "Ready",
+        known,
+        reason,
+        facts.decision.explanation.summary.clone(),
+        facts.now,
+    )
+}
+
+/// The state of the model, with the numbers of the decision.
+fn confident(facts: &Facts<'_>) -> Condition {
+    let state = facts.decision.state;
+    let summary = facts.decision.explanation.summary.clone();
+    Condition::new(
+        "Confident",
+        state == ModelState::Confident,
+        &format!("{state:?}"),
+        summary,
+        facts.now,
+    )
+}
+
+fn metrics(managed: &Managed, facts: &Facts<'_>) -> Condition {
+    let condition =
+        |holds: bool, reason: &str, message: String| Condition::new("Metrics", holds, reason, message, facts.now);
+    let all = &facts.matched.subject.pods;
+    let without = all.iter().filter(|pod| pods::metrics_port(pod).is_none()).count();
+    let scraped = managed
+        .last
+        .iter()
+        .flat_map(|last| &last.pods)
+        .filter(|pod| pod.scraped)
+        .count();
+    if all.is_empty() {
+        condition(false, "NoPods", "the Deployment has no pods".to_owned())
+    } else if without == all.len() {
+        let cure =
+            "label the namespace valence.io/injection=enabled and restart the Deployment, or add the sidecar by hand";
+        condition(
+            false,
+            "NoSidecar",
+            format!("none of {} pods carries the sidecar: {cure}", all.len()),
+        )
+    } else if let (0, Some((pod, problem))) = (scraped, managed.scrape_failures.first()) {
+        condition(false, "ScrapeFailed", format!("{pod}: {problem}"))
+    } else if scraped == 0 {
+        condition(false, "Waiting", "no pod has been scraped twice yet".to_owned())
+    } else {
+        let missing = if without > 0 {
+            format!("; {without} carry no sidecar")
+        } else {
+            String::new()
+        };
+        condition(
+            true,
+            "Scraped",
+            format!("{scraped} of {} pods scraped{missing}", all.len()),
+        )
+    }
+}
+
+fn resource_metrics(facts: &Facts<'_>) -> Condition {
+    match facts.without_resource_metrics {
+        None => Condition::new(
+            "ResourceMetrics",
+            true,
+            "Available",
+            "CPU and memory in use are known",
+            facts.now,
+        ),
+        Some(error) => {
+            let message = format!("CPU and memory in use are not known, so that pod sizes stay as they are: {error}");
+            Condition::new("ResourceMetrics", false, "Unavailable", message, facts.now)
+        }
+    }
+}
+
+fn annotations(facts: &Facts<'_>) -> Condition {
+    let ignored: Vec<String> = facts.matched.ignored.iter().map(ToString::to_string).collect();
+    let reason = if ignored.is_empty() { "Understood" } else { "Ignored" };
+    Condition::new(
+        "AnnotationsValid",
+        ignored.is_empty(),
+        reason,
+        ignored.join("; "),
+        facts.now,
+    )
+}
+
+fn converged(managed: &Managed, facts: &Facts<'_>) -> Option<Condition> {
+    let standing = managed
+        .convergence
+        .standing
+        .as_ref()
+        .filter(|_| facts.matched.bounds.live)?;
+    let Standing {
+        converged,
+        reason,
+        message,
+    } = standing;
+    Some(Condition::new(
+        "Converged",
+        *converged,
+        reason,
+        message.clone(),
+        facts.now,
+    ))
+}
+
+fn horizontal(facts: &Facts<'_>) -> Option<Condition> {
+    let name = facts.matched.horizontal.as_ref()?;
+    let message = format!("the HorizontalPodAutoscaler {name} owns the replicas; they are recommended, not written");
+    Some(Condition::new(
+        "HorizontalPodAutoscaler",
+        true,
+        "OwnsReplicas",
+        message,
+        facts.now,
+    ))
+}
+
+fn conflict(facts: &Facts<'_>) -> Option<Condition> {
+    let name = facts.matched.vertical.as_ref()?;
+    let message = format!(
+        "the VerticalPodAutoscaler {name} changes the same pods; requests and limits are recommended, not written"
+    );
+    Some(Condition::new(
+        "Conflict",
+        true,
+        "VerticalPodAutoscaler",
+        message,
+        facts.now,
+    ))
+}
+
+fn flag(facts: &Facts<'_>, flag: Flag, name: &str) -> Option<Condition> {
+    let raised = facts.decision.flags.contains(&flag);
+    raised.then(|| Condition::new(name, true, name, facts.decision.explanation.summary.clone(), facts.now))
+}

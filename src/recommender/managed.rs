@@ -1,0 +1,167 @@
+//! What is remembered of a managed Deployment between cycles.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use super::converge::Convergence;
+use super::subjects::Matched;
+use crate::api::RecommendationStatus;
+use crate::api::conditions::Condition;
+use crate::core::decision::{Bounds, Decision};
+use crate::core::objective::Objective;
+use crate::core::observation::{Observation, PodPhase, Resources};
+use crate::core::{Advisor, Settings};
+use crate::report::status::Counted;
+
+/// How far back the observed throughput looks, in seconds.
+const THROUGHPUT_SECONDS: f64 = 60.0;
+
+/// A managed Deployment.
+pub struct Managed {
+    advisor: Advisor,
+    objectives: Vec<Objective>,
+    bounds: Bounds,
+    windows: VecDeque<(f64, f64, u64)>,
+    /// Requests counted against each objective.
+    pub counted: Vec<Counted>,
+    /// What the last observation said.
+    pub last: Option<Observation>,
+    /// The last decision.
+    pub decision: Option<Decision>,
+    /// Conditions as they were last decided.
+    pub conditions: Vec<Condition>,
+    /// Why pods could not be scraped: pod and reason.
+    pub scrape_failures: Vec<(String, String)>,
+    /// Re-admission under way.
+    pub convergence: Convergence,
+    /// The status as it was last written, and when.
+    pub written: Option<(RecommendationStatus, Instant)>,
+    /// Since when no ServiceLevelObjective selects it.
+    pub unselected_since: Option<Instant>,
+}
+
+impl Managed {
+    /// Continues from a checkpoint where there is one that can be read; the error says why there is none in use.
+    #[must_use]
+    pub fn new(matched: &Matched, checkpoint: &str, settings: &Settings) -> (Self, Option<String>) {
+        let fresh = || Advisor::new(matched.objectives.clone(), matched.bounds, settings.clone());
+        let (advisor, problem) = if checkpoint.is_empty() {
+            (fresh(), None)
+        } else {
+            match Advisor::restore(checkpoint, matched.objectives.clone(), matched.bounds, settings.clone()) {
+                Ok(advisor) => (advisor, None),
+                Err(error) => (fresh(), Some(error.to_string())),
+            }
+        };
+        let managed = Self {
+            advisor,
+            objectives: matched.objectives.clone(),
+            bounds: matched.bounds,
+            windows: VecDeque::new(),
+            counted: vec![Counted::default(); matched.objectives.len()],
+            last: None,
+            decision: None,
+            conditions: Vec::new(),
+            scrape_failures: Vec::new(),
+            convergence: Convergence::default(),
+            written: None,
+            unselected_since: None,
+        };
+        (managed, problem)
+    }
+
+    /// Takes over what the user changed; what was learnt stays.
+    pub fn follow(&mut self, matched: &Matched) {
+        self.unselected_since = None;
+        if self.objectives != matched.objectives {
+            self.objectives.clone_from(&matched.objectives);
+            self.counted = vec![Counted::default(); matched.objectives.len()];
+            self.advisor.set_objectives(matched.objectives.clone());
+        }
+        if self.bounds != matched.bounds {
+            self.bounds = matched.bounds;
+            self.advisor.set_bounds(matched.bounds);
+        }
+    }
+
+    /// Takes in a window.
+    pub fn observe(&mut self, observation: Observation, scrape_failures: Vec<(String, String)>) {
+        for (objective, counted) in self.objectives.iter().zip(&mut self.counted) {
+            let exceedance = observation.latency.exceedance(objective.response_time_seconds);
+            counted.requests += exceedance.total;
+            counted.exceeding += exceedance.exceeding;
+        }
+        if observation.pods.iter().any(|pod| pod.scraped) {
+            self.windows.push_back((
+                observation.at_seconds,
+                observation.window_seconds,
+                observation.latency.total(),
+            ));
+        }
+        while self
+            .windows
+            .front()
+            .is_some_and(|(at, ..)| observation.at_seconds - at > THROUGHPUT_SECONDS)
+        {
+            self.windows.pop_front();
+        }
+        self.advisor.observe(&observation);
+        self.scrape_failures = scrape_failures;
+        self.last = Some(observation);
+    }
+
+    /// Decides for now.
+    pub fn decide(&mut self, now_seconds: f64) -> &Decision {
+        let decision = self.advisor.decide(now_seconds);
+        self.decision.insert(decision)
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn advisor(&self) -> &Advisor {
+        &self.advisor
+    }
+
+    /// The objectives in force.
+    #[must_use]
+    pub fn objectives(&self) -> &[Objective] {
+        &self.objectives
+    }
+
+    /// The bounds in force.
+    #[must_use]
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// Requests per second over the last minute; `None` without a measurement.
+    #[must_use]
+    pub fn load_per_second(&self) -> Option<f64> {
+        let seconds: f64 = self.windows.iter().map(|(_, window, _)| window).sum();
+        let requests: u64 = self.windows.iter().map(|(.., requests)| requests).sum();
+        (seconds > 0.0).then(|| requests as f64 / seconds)
+    }
+
+    /// Pods that serve.
+    #[must_use]
+    pub fn ready_pods(&self) -> u32 {
+        let pods = self.last.iter().flat_map(|observation| &observation.pods);
+        u32::try_from(pods.filter(|pod| pod.phase == PodPhase::Ready).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Requests and limits in force: those of the newest ready pod.
+    #[must_use]
+    pub fn current(&self) -> BTreeMap<String, Resources> {
+        let pods = self.last.iter().flat_map(|observation| &observation.pods);
+        let ready = pods.filter(|pod| pod.phase == PodPhase::Ready);
+        let newest = ready.max_by(|a, b| a.created_at_seconds.total_cmp(&b.created_at_seconds));
+        newest
+            .map(|pod| {
+                pod.containers
+                    .iter()
+                    .map(|(name, container)| (name.clone(), container.resources))
+                    .collect()
+            })
+            .unwrap_or_default()
+    }
+}

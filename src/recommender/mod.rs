@@ -1,0 +1,466 @@
+//! The recommender: scrapes, learns, decides, writes Recommendations and asks for re-admission.
+//!
+//! One replica does this, the one that holds the Lease; it asks whether it still does before every write.
+
+mod annotations;
+mod board;
+mod clock;
+mod conditions;
+mod converge;
+pub mod lease;
+mod managed;
+mod orphans;
+mod slo;
+mod status;
+mod subjects;
+mod write;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{Client, Resource, ResourceExt};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::api::{Recommendation, RecommendationStatus};
+use crate::cache::Cluster;
+use crate::core::Settings;
+use crate::report::events::Events;
+use crate::report::metrics::Metrics;
+use crate::report::status::Board;
+use crate::scrape::{Round, Scraper, Subject};
+use clock::Clock;
+use converge::{Convergence, Converger};
+use lease::Leadership;
+use managed::Managed;
+use subjects::{Key, Matched};
+use write::{WriteError, Writer};
+
+/// Requests to the API server under way at any time.
+const AT_ONCE: usize = 16;
+
+/// A status whose decision did not change is written again after this many decision intervals: its measurements moved,
+/// and a successor shall not relearn more than that.
+const REFRESH_INTERVALS: u32 = 4;
+
+/// What the recommender is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How often sidecars are scraped.
+    pub scrape_interval: Duration,
+    /// How often decisions are made.
+    pub decision_interval: Duration,
+    /// Paces and margins of the model.
+    pub settings: Settings,
+    /// Whether pods may be evicted whose resize is infeasible.
+    pub evict: bool,
+    /// Name of this replica in Events.
+    pub instance: String,
+}
+
+/// The recommender of this replica.
+pub struct Recommender {
+    cluster: Arc<Cluster>,
+    leadership: Leadership,
+    writer: Writer,
+    converger: Converger,
+    scraper: Scraper,
+    events: Events,
+    board: Arc<Board>,
+    metrics: Metrics,
+    options: Options,
+    clock: Clock,
+    managed: BTreeMap<Key, Managed>,
+    decided: Option<Instant>,
+}
+
+impl Recommender {
+    /// A recommender that acts while `leadership` holds.
+    #[must_use]
+    pub fn new(
+        client: &Client,
+        cluster: Arc<Cluster>,
+        leadership: Leadership,
+        board: Arc<Board>,
+        metrics: Metrics,
+        options: Options,
+    ) -> Self {
+        Self {
+            writer: Writer::new(client.clone(), leadership.clone()),
+            converger: Converger::new(
+                client.clone(),
+                leadership.clone(),
+                metrics.cycles.clone(),
+                options.evict,
+            ),
+            scraper: Scraper::new(client.clone(), options.scrape_interval, metrics.scrapes.clone()),
+            events: Events::new(client.clone(), options.instance.clone()),
+            cluster,
+            leadership,
+            board,
+            metrics,
+            options,
+            clock: Clock::start(),
+            managed: BTreeMap::new(),
+            decided: None,
+        }
+    }
+
+    /// Runs until told to stop; the last state of every model is written then.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut ticks = interval(self.options.scrape_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let mut leadership = self.leadership.clone();
+            let waiting = self.managed.is_empty() && !self.leadership.holds();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = ticks.tick() => {}
+                // A new leader need not wait for the next tick.
+                () = leadership.gained(), if waiting => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.tick() => {}
+            }
+        }
+        self.flush().await;
+    }
+
+    async fn tick(&mut self) {
+        let leads = self.leadership.holds();
+        self.metrics.cycles.leader(leads);
+        if !self.cluster.filled() {
+            debug!(missing = ?self.cluster.missing(), "the caches are not filled yet");
+        } else if leads {
+            self.cycle().await;
+        } else {
+            // What was learnt belongs to the new leader now, which continues from the checkpoints.
+            self.managed.clear();
+            self.board.publish(board::of_follower(&self.cluster));
+        }
+    }
+
+    async fn cycle(&mut self) {
+        let matched = subjects::matched(&self.cluster);
+        self.managed.retain(|key, _| matched.contains_key(key));
+        self.adopt(&matched).await;
+        let subjects: Vec<Subject> = self
+            .managed
+            .keys()
+            .filter_map(|key| matched.get(key))
+            .map(|one| one.subject.clone())
+            .collect();
+        let mut round = self.scraper.round(&subjects, self.clock.now_seconds()).await;
+        self.observe(&matched, &mut round);
+        let due = self
+            .decided
+            .is_none_or(|at| at.elapsed() + self.options.scrape_interval / 2 >= self.options.decision_interval);
+        if due {
+            self.decided = Some(Instant::now());
+            self.decide(&matched, &round).await;
+        }
+    }
+
+    /// Takes newly matched Deployments on, from their checkpoints. One whose Recommendation cannot be read now is left
+    /// for the next cycle, so that a model is never begun anew over one that exists.
+    async fn adopt(&mut self, matched: &BTreeMap<Key, Matched>) {
+        let unknown: Vec<(&Key, &Matched)> = matched
+            .iter()
+            .filter(|(key, _)| !self.managed.contains_key(*key))
+            .collect();
+        let writer = &self.writer;
+        let read: Vec<_> = stream::iter(unknown)
+            .map(|(key, one)| async move { (key, one, writer.recommendation(&key.0, &key.1).await) })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        for (key, one, found) in read {
+            match found {
+                Ok(found) => self.take_on(key, one, found.as_ref()).await,
+                Err(error) => warn!(namespace = key.0, name = key.1, %error, "the Recommendation could not be read"),
+            }
+        }
+    }
+
+    async fn take_on(&mut self, key: &Key, matched: &Matched, found: Option<&Recommendation>) {
+        if let Some(stale) = found.filter(|found| !is_owned_by(found, matched)) {
+            info!(
+                namespace = key.0,
+                name = key.1,
+                "the Deployment was made anew; its old Recommendation goes"
+            );
+            if let Err(error) = self.writer.delete(stale).await {
+                warn!(namespace = key.0, name = key.1, %error, "the old Recommendation could not be deleted");
+            }
+            return;
+        }
+        let status = found.and_then(|found| found.status.as_ref());
+        let checkpoint = status.map(|status| status.checkpoint.as_str()).unwrap_or_default();
+        let (mut managed, problem) = Managed::new(matched, checkpoint, &self.options.settings);
+        if let Some(status) = status {
+            managed.conditions.clone_from(&status.conditions);
+        }
+        match problem {
+            Some(problem) => {
+                warn!(
+                    namespace = key.0,
+                    name = key.1,
+                    problem,
+                    "the checkpoint is of no use; the model starts cold"
+                );
+                let note = format!("the checkpoint is of no use, so that the model starts cold: {problem}");
+                self.events.warn(&about(matched), "CheckpointUnusable", &note).await;
+            }
+            None => info!(
+                namespace = key.0,
+                name = key.1,
+                restored = !checkpoint.is_empty(),
+                "managing the Deployment"
+            ),
+        }
+        self.managed.insert(key.clone(), managed);
+    }
+
+    /// Gives every model its window. The round is in the order of `managed`.
+    fn observe(&mut self, matched: &BTreeMap<Key, Matched>, round: &mut Round) {
+        let windows = std::mem::take(&mut round.observations)
+            .into_iter()
+            .zip(std::mem::take(&mut round.failures));
+        for ((key, managed), (observation, failures)) in self.managed.iter_mut().zip(windows) {
+            if let Some(one) = matched.get(key) {
+                managed.follow(one);
+                managed.observe(observation, failures);
+            }
+        }
+    }
+
+    async fn decide(&mut self, matched: &BTreeMap<Key, Matched>, round: &Round) {
+        let begun = Instant::now();
+        let statuses = self.statuses(matched, round).await;
+        self.write(matched, statuses).await;
+        self.tell(matched).await;
+        self.converge(matched).await;
+        orphans::release(&self.cluster, &self.writer, matched).await;
+        self.objectives(matched).await;
+        let at_seconds = Timestamp::now().as_millisecond() as f64 / 1000.0;
+        self.metrics
+            .cycles
+            .cycle(begun.elapsed(), at_seconds, self.managed.len());
+    }
+
+    /// Decides about every Deployment; what is to be written comes back.
+    async fn statuses(&mut self, matched: &BTreeMap<Key, Matched>, round: &Round) -> Vec<(Key, RecommendationStatus)> {
+        let now = Timestamp::now();
+        let now_seconds = self.clock.now_seconds();
+        let mut statuses = Vec::new();
+        for (index, (key, managed)) in self.managed.iter_mut().enumerate() {
+            let Some(one) = matched.get(key) else { continue };
+            let decision = managed.decide(now_seconds).clone();
+            let without_resource_metrics = round.without_resource_metrics.get(&key.0);
+            conditions::update(
+                managed,
+                &conditions::Facts {
+                    matched: one,
+                    decision: &decision,
+                    without_resource_metrics,
+                    now,
+                },
+            );
+            let status = status::compose(managed, one, &decision, now);
+            let refresh = self.options.decision_interval * REFRESH_INTERVALS;
+            if is_due(managed, &status, refresh) || was_changed(&self.cluster, key, managed) {
+                statuses.push((key.clone(), status));
+            }
+            if index % 32 == 31 {
+                // Admission shares these threads.
+                tokio::task::yield_now().await;
+            }
+        }
+        statuses
+    }
+
+    async fn write(&mut self, matched: &BTreeMap<Key, Matched>, statuses: Vec<(Key, RecommendationStatus)>) {
+        let (writer, cluster) = (&self.writer, &self.cluster);
+        let jobs = statuses
+            .into_iter()
+            .filter_map(|(key, status)| Some((matched.get(&key)?, key, status)));
+        let written: Vec<_> = stream::iter(jobs)
+            .map(|(one, key, status)| async move {
+                let result = write_status(writer, cluster, one, &key, &status).await;
+                (key, status, result)
+            })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        for (key, status, result) in written {
+            self.metrics.cycles.wrote(
+                "Recommendation",
+                result.as_ref().map_or_else(WriteError::outcome, |()| "success"),
+            );
+            match result {
+                Ok(()) => {
+                    if let Some(managed) = self.managed.get_mut(&key) {
+                        managed.written = Some((status, Instant::now()));
+                    }
+                }
+                Err(error) => warn!(namespace = key.0, name = key.1, %error, "the Recommendation could not be written"),
+            }
+        }
+    }
+
+    /// Tells users by Events what they should look at.
+    async fn tell(&self, matched: &BTreeMap<Key, Matched>) {
+        for one in matched.values() {
+            let about = about(one);
+            if one.ignored.is_empty() {
+                self.events.settle(&about, "AnnotationIgnored");
+            } else {
+                let ignored: Vec<String> = one.ignored.iter().map(ToString::to_string).collect();
+                self.events
+                    .warn(&about, "AnnotationIgnored", &format!("ignored: {}", ignored.join("; ")))
+                    .await;
+            }
+        }
+    }
+
+    async fn converge(&mut self, matched: &BTreeMap<Key, Matched>) {
+        let (converger, now_seconds) = (&self.converger, self.clock.now_seconds());
+        let jobs: Vec<_> = self
+            .managed
+            .iter_mut()
+            .filter_map(|(key, managed)| {
+                let one = matched.get(key).filter(|one| one.bounds.live)?;
+                let decision = managed.decision.clone()?;
+                Some((key.clone(), one, decision, std::mem::take(&mut managed.convergence)))
+            })
+            .collect();
+        let done: Vec<(Key, Convergence)> = stream::iter(jobs)
+            .map(|(key, one, decision, memory)| async move {
+                (key, converger.converge(one, &decision, memory, now_seconds).await)
+            })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        for (key, convergence) in done {
+            if let Some(managed) = self.managed.get_mut(&key) {
+                managed.convergence = convergence;
+            }
+        }
+    }
+
+    async fn objectives(&self, matched: &BTreeMap<Key, Matched>) {
+        let mut known = Vec::new();
+        for namespace in self.cluster.objectives.namespaces() {
+            let mut of_namespace = self.cluster.objectives.of(&namespace);
+            of_namespace.sort_by(|a, b| a.name.cmp(&b.name));
+            known.extend(of_namespace.into_iter().map(|one| (namespace.to_string(), one)));
+        }
+        let selected = slo::selected(known, matched, &self.managed);
+        let now = Timestamp::now();
+        stream::iter(&selected)
+            .for_each_concurrent(AT_ONCE, |one| self.objective(one, now))
+            .await;
+        self.board.publish(board::of_leader(matched, &self.managed, &selected));
+    }
+
+    async fn objective(&self, selected: &slo::Selected<'_>, now: Timestamp) {
+        let Some(object) = &selected.known.object else { return };
+        let about = object.object_ref(&());
+        match &selected.known.error {
+            Some(error) => self.events.warn(&about, "InvalidSpec", &error.to_string()).await,
+            None => self.events.settle(&about, "InvalidSpec"),
+        }
+        let status = selected.status(object.status.as_ref(), now);
+        if object.status.as_ref() == Some(&status) {
+            return;
+        }
+        let result = self.writer.objective_status(object, &status).await;
+        self.metrics.cycles.wrote(
+            "ServiceLevelObjective",
+            result.as_ref().map_or_else(WriteError::outcome, |_| "success"),
+        );
+        if let Err(error) = result {
+            debug!(namespace = selected.namespace, name = selected.known.name, %error, "the status could not be written");
+        }
+    }
+
+    /// Writes what was learnt since the last write, so that a successor continues from here.
+    async fn flush(&mut self) {
+        let matched = subjects::matched(&self.cluster);
+        let now = Timestamp::now();
+        let pending: Vec<(Key, RecommendationStatus)> = self
+            .managed
+            .iter()
+            .filter_map(|(key, managed)| {
+                let decision = managed.decision.as_ref()?;
+                Some((key.clone(), status::compose(managed, matched.get(key)?, decision, now)))
+            })
+            .collect();
+        if self.leadership.holds() && !pending.is_empty() {
+            info!(workloads = pending.len(), "writing what was learnt");
+            let _ = tokio::time::timeout(Duration::from_secs(5), self.write(&matched, pending)).await;
+        }
+    }
+}
+
+/// Whether a status is to be written: its decision changed, or the last write is a while ago.
+fn is_due(managed: &Managed, status: &RecommendationStatus, refresh: Duration) -> bool {
+    match &managed.written {
+        Some((written, at)) => at.elapsed() >= refresh || !status::same_decision(written, status),
+        None => true,
+    }
+}
+
+/// Whether somebody else changed or deleted what was written.
+fn was_changed(cluster: &Cluster, key: &Key, managed: &Managed) -> bool {
+    let Some((written, _)) = &managed.written else {
+        return false;
+    };
+    let known = cluster.recommendations.get(&key.0, &key.1);
+    let status = known.as_ref().and_then(|known| known.object.status.as_ref());
+    status.is_none_or(|status| !status::same_decision(written, status))
+}
+
+async fn write_status(
+    writer: &Writer,
+    cluster: &Cluster,
+    matched: &Matched,
+    key: &Key,
+    status: &RecommendationStatus,
+) -> Result<(), WriteError> {
+    let known = cluster.recommendations.get(&key.0, &key.1);
+    let read = match known {
+        Some(known) => Ok(Arc::clone(&known.object)),
+        None => writer.create(&matched.deployment).await.map(Arc::new),
+    };
+    let first = match read {
+        Ok(read) => writer.recommendation_status(&read, status).await,
+        Err(error) => Err(error),
+    };
+    match first {
+        Err(WriteError::Conflict) => {
+            // What the cache has is older than what is there. Nothing in it is lost: this replica decides what it says.
+            let fresh = writer.recommendation(&key.0, &key.1).await?.ok_or(WriteError::Gone)?;
+            writer.recommendation_status(&fresh, status).await.map(|_| ())
+        }
+        // Deleted by hand; made anew in the next cycle.
+        result => result.map(|_| ()),
+    }
+}
+
+fn is_owned_by(recommendation: &Recommendation, matched: &Matched) -> bool {
+    recommendation
+        .owner_references()
+        .iter()
+        .any(|owner| Some(&owner.uid) == matched.deployment.metadata.uid.as_ref())
+}
+
+fn about(matched: &Matched) -> ObjectReference {
+    matched.deployment.object_ref(&())
+}

@@ -1,0 +1,193 @@
+//! The status of ServiceLevelObjectives.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::managed::Managed;
+use super::status::percent;
+use super::subjects::{Key, Matched};
+use crate::api::conditions::{self, Condition, ConditionStatus};
+use crate::api::objective::{MatchedDeployment, ServiceLevelObjectiveStatus};
+use crate::cache::keep::KnownObjective;
+use crate::core::readout::{Compliance, Verdict};
+use crate::report::status::ObjectiveStatus;
+
+/// Most Deployments that a status lists; the number of all is beside it.
+const LISTED: usize = 100;
+
+/// A ServiceLevelObjective with the Deployments that it selects.
+pub struct Selected<'a> {
+    /// The ServiceLevelObjective.
+    pub known: Arc<KnownObjective>,
+    /// Its namespace.
+    pub namespace: String,
+    /// What it selects.
+    pub deployments: Vec<(&'a Matched, &'a Managed)>,
+}
+
+/// Every ServiceLevelObjective with what it selects.
+#[must_use]
+pub fn selected<'a>(
+    known: Vec<(String, Arc<KnownObjective>)>,
+    matched: &'a BTreeMap<Key, Matched>,
+    managed: &'a BTreeMap<Key, Managed>,
+) -> Vec<Selected<'a>> {
+    known
+        .into_iter()
+        .map(|(namespace, known)| {
+            let range = matched
+                .range((namespace.clone(), String::new())..)
+                .take_while(|((other, _), _)| *other == namespace);
+            let deployments = range
+                .filter(|(_, one)| one.objectives.iter().any(|objective| objective.slo == known.name))
+                .filter_map(|(key, one)| Some((one, managed.get(key)?)))
+                .collect();
+            Selected {
+                known,
+                namespace,
+                deployments,
+            }
+        })
+        .collect()
+}
+
+impl Selected<'_> {
+    /// The status.
+    #[must_use]
+    pub fn status(&self, before: Option<&ServiceLevelObjectiveStatus>, now: Timestamp) -> ServiceLevelObjectiveStatus {
+        let mut conditions = before.map(|status| status.conditions.clone()).unwrap_or_default();
+        conditions::set(&mut conditions, self.ready(now).observed(self.known.generation));
+        conditions::set(&mut conditions, self.met(now).observed(self.known.generation));
+        let shares = self
+            .deployments
+            .iter()
+            .filter_map(|(_, managed)| self.compliance(managed));
+        ServiceLevelObjectiveStatus {
+            observed_generation: self.known.generation,
+            matched: i32::try_from(self.deployments.len()).unwrap_or(i32::MAX),
+            compliance: shares.min_by(f64::total_cmp).map(percent),
+            deployments: self
+                .deployments
+                .iter()
+                .take(LISTED)
+                .map(|(matched, managed)| self.deployment(matched, managed))
+                .collect(),
+            conditions,
+        }
+    }
+
+    /// The same for the board.
+    #[must_use]
+    pub fn for_board(&self) -> ObjectiveStatus {
+        ObjectiveStatus {
+            namespace: self.namespace.clone(),
+            name: self.known.name.clone(),
+            objectives: self
+                .known
+                .in_force
+                .as_ref()
+                .map(|in_force| in_force.objectives.clone())
+                .unwrap_or_default(),
+            error: self.known.error.as_ref().map(ToString::to_string),
+            deployments: self
+                .deployments
+                .iter()
+                .map(|(matched, _)| matched.deployment.name_any())
+                .collect(),
+        }
+    }
+
+    fn deployment(&self, matched: &Matched, managed: &Managed) -> MatchedDeployment {
+        MatchedDeployment {
+            name: matched.subject.name.clone(),
+            live: matched.bounds.live,
+            state: format!("{:?}", managed.advisor().state()),
+            compliance: self.compliance(managed).map(percent),
+        }
+    }
+
+    fn ready(&self, now: Timestamp) -> Condition {
+        match (&self.known.error, &self.known.in_force) {
+            (Some(error), Some(_)) => Condition::new(
+                "Ready",
+                false,
+                "InvalidSpec",
+                format!("{error}; the last good objectives stay in force"),
+                now,
+            ),
+            (Some(error), None) => Condition::new("Ready", false, "InvalidSpec", error.to_string(), now),
+            (None, _) if self.deployments.is_empty() => Condition::new(
+                "Ready",
+                true,
+                "NothingSelected",
+                "the selector matches no Deployment of this namespace",
+                now,
+            ),
+            (None, _) => Condition::new(
+                "Ready",
+                true,
+                "InForce",
+                format!("holds for {} Deployments", self.deployments.len()),
+                now,
+            ),
+        }
+    }
+
+    /// Whether every Deployment keeps every objective, as far as the requests can say.
+    fn met(&self, now: Timestamp) -> Condition {
+        let all: Vec<(&str, Compliance)> = self
+            .deployments
+            .iter()
+            .flat_map(|(matched, managed)| {
+                self.kept(managed)
+                    .into_iter()
+                    .map(|kept| (matched.subject.name.as_str(), kept))
+            })
+            .collect();
+        let violated: Vec<String> = all
+            .iter()
+            .filter(|(_, kept)| kept.verdict == Verdict::Violated)
+            .map(|(name, kept)| {
+                format!(
+                    "{name}: {} of {} requests took longer than {} s",
+                    kept.recent_exceeding, kept.recent_requests, kept.objective.response_time_seconds
+                )
+            })
+            .collect();
+        if !violated.is_empty() {
+            Condition::new("Met", false, "Violated", violated.join("; "), now)
+        } else if all.is_empty() || all.iter().any(|(_, kept)| kept.verdict == Verdict::Unknown) {
+            Condition::new(
+                "Met",
+                ConditionStatus::Unknown,
+                "TooFewRequests",
+                "too few requests were seen to say",
+                now,
+            )
+        } else {
+            Condition::new(
+                "Met",
+                true,
+                "Kept",
+                "every selected Deployment keeps it, at 95% confidence",
+                now,
+            )
+        }
+    }
+
+    fn kept(&self, managed: &Managed) -> Vec<Compliance> {
+        let mut kept = managed.advisor().compliance();
+        kept.retain(|kept| kept.objective.slo == self.known.name);
+        kept
+    }
+
+    fn compliance(&self, managed: &Managed) -> Option<f64> {
+        self.kept(managed)
+            .iter()
+            .filter_map(|kept| kept.compliance)
+            .min_by(f64::total_cmp)
+    }
+}

@@ -1,0 +1,241 @@
+//! The status of a Recommendation, out of a decision.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use valence_webhook::names;
+
+use super::managed::Managed;
+use super::subjects::{Matched, desired_replicas};
+use crate::api::GoDuration;
+use crate::api::conditions::{self, Condition};
+use crate::api::quantity::{cpu_text, memory_text};
+use crate::api::recommendation::{
+    ContainerRecommendation, ExplanationSummary, ObjectiveSummary, Observed, Original, RecommendationStatus,
+    ResourceAmounts,
+};
+use crate::core::decision::Decision;
+use crate::core::objective::Objective;
+use crate::core::observation::Resources;
+use crate::core::readout::Compliance;
+use crate::scrape::pods;
+
+/// Composes the status of a Deployment that has been decided about.
+#[must_use]
+pub fn compose(managed: &Managed, matched: &Matched, decision: &Decision, now: Timestamp) -> RecommendationStatus {
+    let replicas = |replicas: u32| i32::try_from(replicas).unwrap_or(i32::MAX);
+    RecommendationStatus {
+        observed_generation: matched.deployment.metadata.generation,
+        replicas: decision.replicas.map(replicas),
+        current_replicas: Some(replicas(desired_replicas(&matched.deployment))),
+        containers: containers(&decision.containers, &matched.deployment),
+        original: Some(original(&matched.deployment)),
+        state: format!("{:?}", decision.state),
+        live: managed.bounds().live,
+        objectives: managed.objectives().iter().map(objective).collect(),
+        observed: Some(observed(managed)),
+        model: managed
+            .advisor()
+            .numbers()
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), rounded(*value)))
+            .collect(),
+        bound: format!("{:?}", decision.explanation.bound),
+        reason: decision.explanation.summary.clone(),
+        explanation: Some(ExplanationSummary {
+            inputs: decision
+                .explanation
+                .inputs
+                .iter()
+                .map(|(name, value)| (name.clone(), rounded(*value)))
+                .collect(),
+            next_smaller: decision.explanation.next_smaller.clone(),
+        }),
+        target_utilisation: decision.target_utilisation.map(rounded),
+        conditions: managed.conditions.clone(),
+        decided_at: Some(Time(now)),
+        checkpoint: managed.advisor().checkpoint(),
+    }
+}
+
+/// The status of a Deployment that no ServiceLevelObjective selects any more: nothing is recommended, what was learnt is kept.
+#[must_use]
+pub fn unselected(before: &RecommendationStatus, now: Timestamp) -> RecommendationStatus {
+    let mut conditions = before.conditions.clone();
+    conditions::set(
+        &mut conditions,
+        Condition::new(
+            "Ready",
+            false,
+            "NotSelected",
+            "no ServiceLevelObjective selects the Deployment",
+            now,
+        ),
+    );
+    RecommendationStatus {
+        replicas: None,
+        containers: Vec::new(),
+        objectives: Vec::new(),
+        observed: None,
+        live: false,
+        reason: "no ServiceLevelObjective selects the Deployment".to_owned(),
+        explanation: None,
+        target_utilisation: None,
+        conditions,
+        ..before.clone()
+    }
+}
+
+/// Whether two statuses say the same, apart from measurements that move with every window.
+#[must_use]
+pub fn same_decision(a: &RecommendationStatus, b: &RecommendationStatus) -> bool {
+    let essence = |status: &RecommendationStatus| RecommendationStatus {
+        observed: None,
+        model: BTreeMap::new(),
+        explanation: None,
+        reason: String::new(),
+        target_utilisation: None,
+        decided_at: None,
+        checkpoint: String::new(),
+        conditions: status
+            .conditions
+            .iter()
+            .map(|condition| Condition {
+                message: String::new(),
+                ..condition.clone()
+            })
+            .collect(),
+        ..status.clone()
+    };
+    essence(a) == essence(b)
+}
+
+/// In the order of the Deployment's own containers, the sidecar last.
+fn containers(decided: &BTreeMap<String, Resources>, deployment: &Deployment) -> Vec<ContainerRecommendation> {
+    let spec = deployment.spec.template.spec.as_ref();
+    let order: Vec<&str> = spec
+        .into_iter()
+        .flat_map(|spec| &spec.containers)
+        .map(|container| container.name.as_str())
+        .collect();
+    let mut named: Vec<_> = decided.iter().collect();
+    named.sort_by_key(|(name, _)| {
+        (
+            name.as_str() == names::SIDECAR_CONTAINER,
+            order.iter().position(|known| known == name),
+        )
+    });
+    named
+        .into_iter()
+        .map(|(name, resources)| container(name, resources))
+        .collect()
+}
+
+fn container(name: &str, resources: &Resources) -> ContainerRecommendation {
+    ContainerRecommendation {
+        name: name.to_owned(),
+        requests: ResourceAmounts {
+            cpu: resources.cpu_request.map(cpu_text),
+            memory: resources.memory_request.map(memory_text),
+        },
+        limits: ResourceAmounts {
+            cpu: resources.cpu_limit.map(cpu_text),
+            memory: resources.memory_limit.map(memory_text),
+        },
+    }
+}
+
+/// Requests and limits as the user wrote them: admission changes Pods, never the template of a Deployment.
+#[must_use]
+pub fn original_resources(deployment: &Deployment) -> BTreeMap<String, Resources> {
+    let spec = deployment.spec.template.spec.as_ref();
+    let containers = spec.into_iter().flat_map(|spec| &spec.containers);
+    containers
+        .map(|container| {
+            (
+                container.name.clone(),
+                container
+                    .resources
+                    .as_ref()
+                    .map(pods::of_requirements)
+                    .unwrap_or_default(),
+            )
+        })
+        .collect()
+}
+
+/// Replicas as the user wrote them: admission notes them where it put its own in their place.
+#[must_use]
+pub fn original_replicas(deployment: &Deployment) -> Option<u32> {
+    let noted = deployment
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(ORIGINAL_REPLICAS));
+    noted
+        .and_then(|text| text.parse().ok())
+        .or_else(|| Some(desired_replicas(deployment)))
+}
+
+/// Annotation in which admission notes the replicas that the user wrote.
+const ORIGINAL_REPLICAS: &str = "valence.io/original-replicas";
+
+fn original(deployment: &Deployment) -> Original {
+    Original {
+        replicas: original_replicas(deployment).and_then(|replicas| i32::try_from(replicas).ok()),
+        containers: containers(&original_resources(deployment), deployment),
+    }
+}
+
+fn objective(objective: &Objective) -> ObjectiveSummary {
+    ObjectiveSummary {
+        slo: objective.slo.clone(),
+        percentile: (objective.percentile * 100.0).round() as i64,
+        response_time: GoDuration::from_seconds(objective.response_time_seconds).0,
+        throughput: objective
+            .throughput_per_second
+            .map(|throughput| (throughput * 60.0).round() as i64),
+    }
+}
+
+fn observed(managed: &Managed) -> Observed {
+    let compliance = managed.advisor().compliance();
+    let strictest = strictest(&compliance);
+    Observed {
+        throughput_per_minute: managed.load_per_second().map(|load| rounded(load * 60.0)),
+        latency: strictest
+            .and_then(|kept| kept.recent_latency_seconds)
+            .map(|seconds| GoDuration::from_seconds(seconds).0),
+        percentile: strictest.map(|kept| (kept.objective.percentile * 100.0).round() as i64),
+        compliance: strictest.and_then(|kept| kept.compliance).map(percent),
+    }
+}
+
+/// The objective that is nearest to its limit, or furthest beyond it.
+#[must_use]
+pub fn strictest(compliance: &[Compliance]) -> Option<&Compliance> {
+    let used =
+        |kept: &Compliance| kept.recent_latency_seconds.unwrap_or_default() / kept.objective.response_time_seconds;
+    compliance.iter().max_by(|a, b| {
+        used(a)
+            .total_cmp(&used(b))
+            .then(a.objective.percentile.total_cmp(&b.objective.percentile))
+    })
+}
+
+/// A share as `99.87%`, never rounded up to a whole that it is not.
+#[must_use]
+pub fn percent(share: f64) -> String {
+    format!("{:.2}%", (share * 10_000.0).floor() / 100.0)
+}
+
+/// Four significant digits: enough to read, and steady enough not to change for nothing.
+fn rounded(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return 0.0;
+    }
+    let scale = 10_f64.powi(3 - value.abs().log10().floor() as i32);
+    (value * scale).round() / scale
+}

@@ -1,0 +1,169 @@
+//! Which Deployments are managed, and what surrounds each of them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::core::{Selector, SelectorExt};
+use kube::{Resource, ResourceExt};
+
+use super::annotations::{self, Ignored};
+use crate::cache::Cluster;
+use crate::cache::keep;
+use crate::core::decision::Bounds;
+use crate::core::objective::Objective;
+use crate::scrape::Subject;
+
+/// Namespace and name of a Deployment.
+pub type Key = (String, String);
+
+/// A Deployment that a ServiceLevelObjective selects.
+#[derive(Clone, Debug)]
+pub struct Matched {
+    /// The Deployment.
+    pub deployment: Arc<Deployment>,
+    /// What must hold for it.
+    pub objectives: Vec<Objective>,
+    /// What the user allows.
+    pub bounds: Bounds,
+    /// Annotations whose value is ignored.
+    pub ignored: Vec<Ignored>,
+    /// What to scrape.
+    pub subject: Subject,
+    /// A HorizontalPodAutoscaler that owns the replicas.
+    pub horizontal: Option<String>,
+    /// A VerticalPodAutoscaler that changes its pods.
+    pub vertical: Option<String>,
+}
+
+/// Every Deployment that some ServiceLevelObjective selects.
+#[must_use]
+pub fn matched(cluster: &Cluster) -> BTreeMap<Key, Matched> {
+    let mut found = BTreeMap::new();
+    for namespace in cluster.objectives.namespaces() {
+        let selected: Vec<_> = cluster
+            .deployments
+            .of(&namespace)
+            .into_iter()
+            .filter(|deployment| deployment.metadata.deletion_timestamp.is_none())
+            .filter_map(|deployment| {
+                let objectives = cluster.objectives_for(&namespace, deployment.labels());
+                (!objectives.is_empty()).then_some((deployment, objectives))
+            })
+            .collect();
+        if !selected.is_empty() {
+            let surroundings = Surroundings::of(cluster, &namespace);
+            for (deployment, objectives) in selected {
+                let key = (namespace.to_string(), deployment.name_any());
+                found.insert(key, surroundings.describe(cluster, deployment, objectives));
+            }
+        }
+    }
+    found
+}
+
+/// What is looked up once for a namespace.
+struct Surroundings {
+    namespace: String,
+    pods: HashMap<String, Vec<Arc<Pod>>>,
+    templates: HashMap<String, (u64, String)>,
+    budgets: Vec<Selector>,
+}
+
+impl Surroundings {
+    fn of(cluster: &Cluster, namespace: &str) -> Self {
+        let mut owners = HashMap::new();
+        let mut templates: HashMap<String, (u64, String)> = HashMap::new();
+        for replica_set in cluster.replica_sets.of(namespace) {
+            let Some(deployment) = &replica_set.deployment else {
+                continue;
+            };
+            owners.insert(replica_set.name.clone(), deployment.clone());
+            let newest = templates.entry(deployment.clone()).or_default();
+            if replica_set.revision >= newest.0 {
+                *newest = (replica_set.revision, replica_set.template.clone());
+            }
+        }
+        let mut pods: HashMap<String, Vec<Arc<Pod>>> = HashMap::new();
+        for pod in cluster.pods.of(namespace) {
+            let owner = keep::controller(pod.as_ref(), "ReplicaSet").and_then(|name| owners.get(&name));
+            if let Some(deployment) = owner {
+                pods.entry(deployment.clone()).or_default().push(pod);
+            }
+        }
+        let budgets = cluster.disruption_budgets.of(namespace);
+        Self {
+            namespace: namespace.to_owned(),
+            pods,
+            templates,
+            budgets: budgets.iter().filter_map(|budget| selector(budget)).collect(),
+        }
+    }
+
+    fn describe(&self, cluster: &Cluster, deployment: Arc<Deployment>, objectives: Vec<Objective>) -> Matched {
+        let name = deployment.name_any();
+        let wishes = annotations::read(deployment.annotations());
+        let mut pods = self.pods.get(&name).cloned().unwrap_or_default();
+        pods.sort_by_key(|pod| pod.name_any());
+        let subject = Subject {
+            namespace: self.namespace.clone(),
+            template: self
+                .templates
+                .get(&name)
+                .map(|(_, template)| template.clone())
+                .unwrap_or_default(),
+            desired_replicas: desired_replicas(&deployment),
+            pods,
+            name: name.clone(),
+        };
+        let bounds = Bounds {
+            disruption_budget: self.has_budget(&deployment),
+            ..wishes.bounds
+        };
+        let horizontal = horizontal(cluster, &self.namespace, &name);
+        let vertical = valence_webhook::Plans::active_vertical_pod_autoscaler(cluster, &self.namespace, &name);
+        Matched {
+            deployment,
+            objectives,
+            bounds,
+            ignored: wishes.ignored,
+            subject,
+            horizontal,
+            vertical,
+        }
+    }
+
+    fn has_budget(&self, deployment: &Deployment) -> bool {
+        let metadata = deployment.spec.template.metadata.as_ref();
+        let labels = metadata
+            .and_then(|metadata| metadata.labels.clone())
+            .unwrap_or_default();
+        self.budgets.iter().any(|budget| budget.matches(&labels))
+    }
+}
+
+/// Replicas that a Deployment asks for; unset means one.
+#[must_use]
+pub fn desired_replicas(deployment: &Deployment) -> u32 {
+    u32::try_from(deployment.spec.replicas.unwrap_or(1)).unwrap_or_default()
+}
+
+fn selector(budget: &PodDisruptionBudget) -> Option<Selector> {
+    let selector = budget.spec.as_ref()?.selector.clone()?;
+    selector.try_into().ok()
+}
+
+/// Name of the HorizontalPodAutoscaler that scales a Deployment.
+fn horizontal(cluster: &Cluster, namespace: &str, deployment: &str) -> Option<String> {
+    let autoscalers = cluster.horizontal_pod_autoscalers.of(namespace);
+    let targets = |autoscaler: &&Arc<k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler>| {
+        let target = &autoscaler.spec.scale_target_ref;
+        target.kind == "Deployment" && target.name == deployment
+    };
+    autoscalers
+        .iter()
+        .find(targets)
+        .map(|autoscaler| autoscaler.meta().name.clone().unwrap_or_default())
+}
