@@ -3,6 +3,7 @@
 pub mod api;
 pub mod cache;
 pub mod cli;
+mod concurrently;
 pub mod core;
 pub mod recommender;
 pub mod report;

@@ -3,6 +3,7 @@
 //! Results go to the standard output, everything else to the standard error.
 
 pub mod crds;
+mod operator;
 pub mod output;
 pub mod run;
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use super::operator::Operator;
 use crate::api::GoDuration;
+use crate::core::Settings;
 
 /// Arguments of `valence run`; each has an environment variable of the same name.
 #[derive(Clone, Debug, Args)]
@@ -44,6 +46,14 @@ pub struct Arguments {
     #[arg(long, env = "STATSD_URL")]
     pub statsd: Option<String>,
 
+    /// Evict pods whose size cannot be changed in place, one at a time and within their PodDisruptionBudgets.
+    #[arg(long, env = "VALENCE_EVICT", default_value_t = true, action = clap::ArgAction::Set)]
+    pub evict: bool,
+
+    /// Shorten the waits of the model to those of a demonstration of a few minutes.
+    #[arg(long, env = "VALENCE_HURRIED", hide = true)]
+    pub hurried: bool,
+
     /// How log lines are written; RUST_LOG says which.
     #[arg(long, env = "VALENCE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -78,7 +88,23 @@ impl Arguments {
     /// What makes a start impossible: no way to reach the API server, a port that is taken.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         self.log();
-        anyhow::bail!("the operator is not wired yet")
+        Operator::start(self).await?.run().await?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The model's settings at these paces.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let settings = if self.hurried {
+            Settings::hurried()
+        } else {
+            Settings::default()
+        };
+        Settings {
+            scrape_interval_seconds: self.scrape_interval.as_secs_f64(),
+            decision_interval_seconds: self.decision_interval.as_secs_f64(),
+            ..settings
+        }
     }
 
     fn log(&self) {

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, stream};
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, Resource, ResourceExt};
@@ -29,6 +29,7 @@ use tracing::{debug, info, warn};
 
 use crate::api::{Recommendation, RecommendationStatus};
 use crate::cache::Cluster;
+use crate::concurrently::concurrently;
 use crate::core::Settings;
 use crate::report::events::Events;
 use crate::report::metrics::Metrics;
@@ -175,11 +176,10 @@ impl Recommender {
             .filter(|(key, _)| !self.managed.contains_key(*key))
             .collect();
         let writer = &self.writer;
-        let read: Vec<_> = stream::iter(unknown)
-            .map(|(key, one)| async move { (key, one, writer.recommendation(&key.0, &key.1).await) })
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
+        let reads = unknown.into_iter().map(|(key, one)| -> BoxFuture<'_, _> {
+            Box::pin(async move { (key, one, writer.recommendation(&key.0, &key.1).await) })
+        });
+        let read = concurrently(AT_ONCE, reads.collect()).await;
         for (key, one, found) in read {
             match found {
                 Ok(found) => self.take_on(key, one, found.as_ref()).await,
@@ -290,14 +290,13 @@ impl Recommender {
         let jobs = statuses
             .into_iter()
             .filter_map(|(key, status)| Some((matched.get(&key)?, key, status)));
-        let written: Vec<_> = stream::iter(jobs)
-            .map(|(one, key, status)| async move {
+        let writes = jobs.map(|(one, key, status)| -> BoxFuture<'_, _> {
+            Box::pin(async move {
                 let result = write_status(writer, cluster, one, &key, &status).await;
                 (key, status, result)
             })
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
+        });
+        let written = concurrently(AT_ONCE, writes.collect()).await;
         for (key, status, result) in written {
             self.metrics.cycles.wrote(
                 "Recommendation",
@@ -331,22 +330,17 @@ impl Recommender {
 
     async fn converge(&mut self, matched: &BTreeMap<Key, Matched>) {
         let (converger, now_seconds) = (&self.converger, self.clock.now_seconds());
-        let jobs: Vec<_> = self
-            .managed
-            .iter_mut()
-            .filter_map(|(key, managed)| {
-                let one = matched.get(key).filter(|one| one.bounds.live)?;
-                let decision = managed.decision.clone()?;
-                Some((key.clone(), one, decision, std::mem::take(&mut managed.convergence)))
-            })
-            .collect();
-        let done: Vec<(Key, Convergence)> = stream::iter(jobs)
-            .map(|(key, one, decision, memory)| async move {
-                (key, converger.converge(one, &decision, memory, now_seconds).await)
-            })
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
+        let mut jobs: Vec<BoxFuture<'_, (Key, Convergence)>> = Vec::new();
+        for (key, managed) in &mut self.managed {
+            let one = matched.get(key).filter(|one| one.bounds.live);
+            if let (Some(one), Some(decision)) = (one, managed.decision.clone()) {
+                let (key, memory) = (key.clone(), std::mem::take(&mut managed.convergence));
+                jobs.push(Box::pin(async move {
+                    (key, converger.converge(one, &decision, memory, now_seconds).await)
+                }));
+            }
+        }
+        let done = concurrently(AT_ONCE, jobs).await;
         for (key, convergence) in done {
             if let Some(managed) = self.managed.get_mut(&key) {
                 managed.convergence = convergence;
@@ -363,9 +357,10 @@ impl Recommender {
         }
         let selected = slo::selected(known, matched, &self.managed);
         let now = Timestamp::now();
-        stream::iter(&selected)
-            .for_each_concurrent(AT_ONCE, |one| self.objective(one, now))
-            .await;
+        let writes = selected
+            .iter()
+            .map(|one| -> BoxFuture<'_, ()> { Box::pin(self.objective(one, now)) });
+        concurrently(AT_ONCE, writes.collect()).await;
         self.board.publish(board::of_leader(matched, &self.managed, &selected));
     }
 

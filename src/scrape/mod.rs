@@ -12,12 +12,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, stream};
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Client, ResourceExt};
 use tokio::time::timeout;
 use tracing::debug;
 
+use crate::concurrently::concurrently;
 use crate::core::histogram::Histogram;
 use crate::core::observation::{ContainerObservation, Observation, PodObservation};
 use crate::report::metrics::ScrapeMetrics;
@@ -124,12 +125,10 @@ impl Scraper {
 
     async fn readings(&self, subjects: &[Subject]) -> HashMap<String, Result<Reading, ScrapeError>> {
         let pods = subjects.iter().flat_map(|subject| &subject.pods);
-        let targets: Vec<Target> = pods.filter_map(|pod| target(pod)).collect();
-        stream::iter(targets)
-            .map(|target| self.scrape(target))
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await
+        let scrapes = pods
+            .filter_map(|pod| target(pod))
+            .map(|target| -> BoxFuture<'_, _> { Box::pin(self.scrape(target)) });
+        concurrently(AT_ONCE, scrapes.collect()).await.into_iter().collect()
     }
 
     async fn scrape(&self, target: Target) -> (String, Result<Reading, ScrapeError>) {
@@ -146,11 +145,13 @@ impl Scraper {
 
     async fn usage(&self, subjects: &[Subject]) -> HashMap<String, Result<NamespaceUsage, String>> {
         let namespaces: BTreeSet<&String> = subjects.iter().map(|subject| &subject.namespace).collect();
-        stream::iter(namespaces)
-            .map(|namespace| async move { (namespace.clone(), self.usage_of(namespace).await) })
-            .buffer_unordered(NAMESPACES_AT_ONCE)
-            .collect()
+        let fetches = namespaces.into_iter().map(|namespace| -> BoxFuture<'_, _> {
+            Box::pin(async move { (namespace.clone(), self.usage_of(namespace).await) })
+        });
+        concurrently(NAMESPACES_AT_ONCE, fetches.collect())
             .await
+            .into_iter()
+            .collect()
     }
 
     async fn usage_of(&self, namespace: &str) -> Result<NamespaceUsage, String> {

@@ -2,6 +2,7 @@
 
 mod board;
 mod operator;
+pub mod server;
 
 pub use board::BoardCollector;
 pub use operator::{CycleMetrics, ScrapeMetrics};

@@ -1,0 +1,209 @@
+//! Puts the parts of the operator together and takes them down in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use kube::{Client, Config};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use valence_certs::{Certificates, Managed, Options as CertificateOptions, Source};
+
+use super::run::Arguments;
+use crate::cache::Cluster;
+use crate::recommender::lease::{Candidate, Leadership, Pace};
+use crate::recommender::{Options, Recommender};
+use crate::report::metrics::{Metrics, server};
+use crate::report::page::{self, cost::Prices};
+use crate::report::statsd;
+use crate::report::status::Board;
+
+/// Name of the Service in front of the webhook.
+const WEBHOOK_SERVICE: &str = "valence-webhook";
+
+/// Name of the Secret with the certificates.
+const CERTIFICATES: &str = "valence-webhook-certificates";
+
+/// Name of the MutatingWebhookConfiguration.
+const CONFIGURATION: &str = "valence";
+
+/// How often gauges are sent by StatsD.
+const STATSD_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long admission stays open after the signal to stop: endpoints need that long to forget this replica.
+const LEAVING: Duration = Duration::from_secs(3);
+
+/// Longest wait for what is under way at the end.
+const DRAINING: Duration = Duration::from_secs(10);
+
+/// The operator: admission, the recommender and what they report.
+pub struct Operator {
+    arguments: Arguments,
+    cluster: Arc<Cluster>,
+    certificates: Certificates,
+    tasks: JoinSet<()>,
+    followers: JoinSet<()>,
+    /// Ends the recommender, which then gives back its Lease.
+    retire: CancellationToken,
+    /// Ends what serves.
+    close: CancellationToken,
+}
+
+impl Operator {
+    /// Starts every part; each waits by itself for what it needs.
+    ///
+    /// # Errors
+    /// When no API server is configured or a port is taken.
+    pub async fn start(arguments: Arguments) -> anyhow::Result<Self> {
+        valence_certs::install_crypto_provider();
+        let client = client().await?;
+        let (retire, close) = (CancellationToken::new(), CancellationToken::new());
+        let managed = Managed::for_service(&arguments.namespace, WEBHOOK_SERVICE, CERTIFICATES, CONFIGURATION);
+        let options = CertificateOptions::new(Source::Managed(managed));
+        let certificates = Certificates::start(client.clone(), options, close.clone())?;
+        let mut operator = Self {
+            cluster: Arc::new(Cluster::default()),
+            certificates,
+            tasks: JoinSet::new(),
+            followers: JoinSet::new(),
+            retire,
+            close,
+            arguments,
+        };
+        operator.cluster.follow(&client, &mut operator.followers);
+        operator.open(&client).await?;
+        Ok(operator)
+    }
+
+    async fn open(&mut self, client: &Client) -> anyhow::Result<()> {
+        let board = Arc::new(Board::default());
+        let metrics = Metrics::new(Arc::clone(&board))?;
+        self.serve_metrics(metrics.clone()).await?;
+        self.serve_page(Arc::clone(&board)).await?;
+        if let Some(target) = self.arguments.statsd.clone() {
+            self.tasks.spawn(statsd::run(
+                target,
+                metrics.registry.clone(),
+                STATSD_INTERVAL,
+                self.close.clone(),
+            ));
+        }
+        let leadership = self.compete(client);
+        self.recommend(client, leadership, board, metrics);
+        Ok(())
+    }
+
+    async fn serve_metrics(&mut self, metrics: Metrics) -> anyhow::Result<()> {
+        let listener = self.listen(self.arguments.metrics_port).await?;
+        let (cluster, certificates, retire) = (
+            Arc::clone(&self.cluster),
+            self.certificates.clone(),
+            self.retire.clone(),
+        );
+        let readiness = Arc::new(move || missing(&cluster, &certificates, &retire));
+        let serving = server::serve(listener, metrics, readiness, self.close.clone());
+        self.tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                warn!(%error, "metrics are no longer served");
+            }
+        });
+        Ok(())
+    }
+
+    async fn serve_page(&mut self, board: Arc<Board>) -> anyhow::Result<()> {
+        if self.arguments.page_port == 0 {
+            return Ok(());
+        }
+        let listener = self.listen(self.arguments.page_port).await?;
+        let serving = page::serve(listener, board, Prices::default(), self.close.clone());
+        self.tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                warn!(%error, "the page is no longer served");
+            }
+        });
+        Ok(())
+    }
+
+    async fn listen(&self, port: u16) -> anyhow::Result<TcpListener> {
+        let address = (self.arguments.listen_address, port);
+        TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {}:{port}", address.0))
+    }
+
+    fn compete(&mut self, client: &Client) -> Leadership {
+        let (candidate, leadership) =
+            Candidate::new(client.clone(), &self.arguments.namespace, instance(), Pace::default());
+        self.tasks.spawn(candidate.run(self.close.clone()));
+        leadership
+    }
+
+    fn recommend(&mut self, client: &Client, leadership: Leadership, board: Arc<Board>, metrics: Metrics) {
+        let options = Options {
+            scrape_interval: self.arguments.scrape_interval,
+            decision_interval: self.arguments.decision_interval,
+            settings: self.arguments.settings(),
+            evict: self.arguments.evict,
+            instance: instance(),
+        };
+        let recommender = Recommender::new(client, Arc::clone(&self.cluster), leadership, board, metrics, options);
+        self.tasks.spawn(recommender.run(self.retire.clone()));
+    }
+
+    /// Runs until SIGTERM or SIGINT, then takes everything down in order: first this replica is no longer ready and the
+    /// recommender writes what it learnt; then, when nobody sends admission any more, what is under way is answered.
+    ///
+    /// # Errors
+    /// When signals cannot be received.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::select! {
+            _ = terminate.recv() => info!("told to stop"),
+            _ = interrupt.recv() => info!("interrupted"),
+        }
+        self.retire.cancel();
+        tokio::time::sleep(LEAVING).await;
+        self.close.cancel();
+        let drained = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAINING, drained).await.is_err() {
+            warn!("gave up on what was still under way");
+        }
+        self.followers.abort_all();
+        info!("stopped");
+        Ok(())
+    }
+}
+
+/// What is missing before admission can be served by this replica.
+fn missing(cluster: &Cluster, certificates: &Certificates, retire: &CancellationToken) -> Vec<String> {
+    let mut missing: Vec<String> = cluster
+        .missing()
+        .into_iter()
+        .map(|kind| format!("the list of {kind}"))
+        .collect();
+    if !certificates.is_ready() {
+        missing.push("a certificate in force".to_owned());
+    }
+    if retire.is_cancelled() {
+        missing.push("its end".to_owned());
+    }
+    missing
+}
+
+async fn client() -> anyhow::Result<Client> {
+    let mut config = Config::infer()
+        .await
+        .context("no API server is configured: neither a service account nor a kubeconfig was found")?;
+    // Watches bring their own timeout; a request that hangs must not hold up a cycle for minutes.
+    config.connect_timeout = Some(Duration::from_secs(5));
+    config.write_timeout = Some(Duration::from_secs(15));
+    Ok(Client::try_from(config)?)
+}
+
+/// The name of this replica: that of its pod, so that a container that was restarted finds its own Lease again.
+fn instance() -> String {
+    std::env::var("POD_NAME").unwrap_or_else(|_| format!("valence-{}", std::process::id()))
+}
