@@ -1,5 +1,39 @@
 //! The admission webhook of Valence.
+//!
+//! It answers from memory: what it needs to know of the cluster and of the recommender it asks through [`Plans`]. An
+//! object that it does not understand is admitted as it came.
 
+pub mod admission;
+pub mod amounts;
+pub mod annotations;
+mod deployment;
 pub mod envoy;
+pub mod hpa;
+pub mod limits;
+pub mod metrics;
+pub mod notices;
+mod outcome;
+mod patch;
 pub mod plans;
+mod pod;
+mod protocol;
+pub mod quantity;
+mod record;
+mod replicas;
+mod review;
+mod scale;
+mod server;
+mod services;
+mod settings;
+mod view;
+mod workload;
+
+pub use admission::{Admission, Answer, Endpoint};
+pub use metrics::Metrics;
+pub use notices::{Notice, Notices};
+pub use outcome::Outcome;
+pub use patch::{Operation, Patch};
 pub use plans::{ContainerResources, LatencyObjective, Plan, Plans, names};
+pub use review::ReviewError;
+pub use server::{MOST_BODY_BYTES, router, serve, serve_router};
+pub use settings::{SIDECAR_IMAGE, Settings};

@@ -1,7 +1,10 @@
 //! What the tests of this crate share.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod case;
+pub mod cluster;
 pub mod envoy;
+pub mod strict;
 pub mod upstream;
 
 /// The value of the first line with a name and a piece of its labels.

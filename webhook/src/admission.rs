@@ -1,0 +1,279 @@
+//! Admission as a whole: which question goes where, and what is counted.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::de::Deserialize;
+
+use crate::metrics::{Metrics, Result as Counted};
+use crate::notices::Notices;
+use crate::outcome::Outcome;
+use crate::plans::Plans;
+use crate::review::{self, Read, Request, ReviewError};
+use crate::settings::Settings;
+use crate::{deployment, pod, scale};
+
+/// A kind of question, each with a path of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// Pods, CREATE.
+    Pods,
+    /// `pods/resize`, UPDATE.
+    Resize,
+    /// Deployments, CREATE and UPDATE.
+    Deployments,
+    /// `deployments/scale`, UPDATE.
+    Scale,
+    /// Services, CREATE and UPDATE.
+    Services,
+    /// HorizontalPodAutoscalers, CREATE and UPDATE.
+    HorizontalPodAutoscalers,
+}
+
+impl Endpoint {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Pods,
+        Self::Resize,
+        Self::Deployments,
+        Self::Scale,
+        Self::Services,
+        Self::HorizontalPodAutoscalers,
+    ];
+
+    /// Path of the endpoint.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Pods => "/mutate/pods",
+            Self::Resize => "/mutate/pods/resize",
+            Self::Deployments => "/mutate/deployments",
+            Self::Scale => "/mutate/deployments/scale",
+            Self::Services => "/mutate/services",
+            Self::HorizontalPodAutoscalers => "/mutate/horizontalpodautoscalers",
+        }
+    }
+
+    /// Name of the webhook in the configuration.
+    #[must_use]
+    pub const fn webhook(self) -> &'static str {
+        match self {
+            Self::Pods => "pods.valence.io",
+            Self::Resize => "resize.valence.io",
+            Self::Deployments => "deployments.valence.io",
+            Self::Scale => "scale.valence.io",
+            Self::Services => "services.valence.io",
+            Self::HorizontalPodAutoscalers => "horizontalpodautoscalers.valence.io",
+        }
+    }
+
+    /// Value of the `kind` label of metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Pods => "pods",
+            Self::Resize => "pods/resize",
+            Self::Deployments => "deployments",
+            Self::Scale => "deployments/scale",
+            Self::Services => "services",
+            Self::HorizontalPodAutoscalers => "horizontalpodautoscalers",
+        }
+    }
+}
+
+/// What every decision may read.
+#[derive(Clone, Copy)]
+pub struct Context<'c> {
+    /// The cluster and the recommender.
+    pub plans: &'c dyn Plans,
+    /// What the administrator chose.
+    pub settings: &'c Settings,
+}
+
+/// Admission with all that it needs.
+pub struct Admission {
+    plans: Arc<dyn Plans>,
+    settings: Settings,
+    metrics: Metrics,
+    notices: Arc<dyn Notices>,
+}
+
+/// An answer, ready to be sent.
+pub struct Answer {
+    /// The AdmissionReview, as JSON.
+    pub body: Vec<u8>,
+    /// Whether asking again in a moment may give another answer, because the object's owner has not been seen yet.
+    pub owner_unknown: bool,
+    outcome: Outcome,
+    result: Counted,
+    dry_run: bool,
+    manager: String,
+    user: String,
+}
+
+impl Admission {
+    /// Puts admission together.
+    #[must_use]
+    pub fn new(plans: Arc<dyn Plans>, settings: Settings, metrics: Metrics, notices: Arc<dyn Notices>) -> Self {
+        Self {
+            plans,
+            settings,
+            metrics,
+            notices,
+        }
+    }
+
+    /// What the administrator chose.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Answers a review, without any effect.
+    ///
+    /// # Errors
+    /// When there is nothing to answer.
+    pub fn answer(&self, endpoint: Endpoint, body: &[u8]) -> Result<Answer, ReviewError> {
+        let context = Context {
+            plans: self.plans.as_ref(),
+            settings: &self.settings,
+        };
+        match endpoint {
+            Endpoint::Pods => decide(&context, body, pod::admit),
+            Endpoint::Resize => decide(&context, body, pod::admit_resize),
+            Endpoint::Deployments => decide(&context, body, deployment::admit),
+            Endpoint::Scale => decide(&context, body, scale::admit),
+            Endpoint::Services | Endpoint::HorizontalPodAutoscalers => {
+                decide(&context, body, |_, _: &Request<'_, serde::de::IgnoredAny>| {
+                    Outcome::default()
+                })
+            }
+        }
+    }
+
+    /// Counts an answer that is about to be sent, and tells what it has to tell; a dry run tells nothing.
+    pub fn record(&self, endpoint: Endpoint, answer: Answer, started: Instant) -> Vec<u8> {
+        self.metrics
+            .reviewed(endpoint, answer.result, answer.dry_run, started.elapsed());
+        if answer.dry_run {
+            return answer.body;
+        }
+        if answer.outcome.injected {
+            self.metrics.injected();
+        }
+        if answer.outcome.overrides {
+            self.metrics.overridden(&answer.manager, &answer.user);
+        }
+        for notice in answer.outcome.notices {
+            if !self.notices.notice(notice) {
+                self.metrics.dropped();
+            }
+        }
+        answer.body
+    }
+
+    /// Counts a review that could not be answered.
+    pub fn refused(&self, endpoint: Endpoint, started: Instant) {
+        self.metrics
+            .reviewed(endpoint, Counted::Malformed, false, started.elapsed());
+    }
+}
+
+fn decide<'b, T: Deserialize<'b> + ManagedObject>(
+    context: &Context<'_>,
+    body: &'b [u8],
+    admit: impl Fn(&Context<'_>, &Request<'b, T>) -> Outcome,
+) -> Result<Answer, ReviewError> {
+    match review::read::<T>(body)? {
+        Read::Whole(request) => {
+            let outcome = if context.plans.synced() {
+                admit(context, &request)
+            } else {
+                not_yet()
+            };
+            let manager = manager(&request);
+            let result = result(&outcome);
+            Ok(answer(&request, outcome, result, manager))
+        }
+        Read::Odd(request, complaint) => {
+            let mut outcome = Outcome::default();
+            outcome.warn(format!("the object is admitted as it is: {complaint}"));
+            Ok(answer(&request, outcome, Counted::NotUnderstood, String::new()))
+        }
+    }
+}
+
+fn not_yet() -> Outcome {
+    let mut outcome = Outcome::default();
+    outcome.warn("not ready yet, the object is admitted as it is");
+    outcome
+}
+
+fn result(outcome: &Outcome) -> Counted {
+    if outcome.patch.is_empty() {
+        Counted::Unchanged
+    } else {
+        Counted::Changed
+    }
+}
+
+fn answer<T>(request: &Request<'_, T>, outcome: Outcome, result: Counted, manager: String) -> Answer {
+    let uid = request.uid.as_deref().unwrap_or_default();
+    let user = request.user_info.as_ref().and_then(|user| user.username.as_deref());
+    Answer {
+        body: review::answer(uid, &outcome.patch, &outcome.warnings),
+        owner_unknown: outcome.owner_unknown,
+        user: if outcome.overrides {
+            user.unwrap_or_default().to_owned()
+        } else {
+            String::new()
+        },
+        dry_run: request.is_dry_run(),
+        outcome,
+        result,
+        manager,
+    }
+}
+
+/// An object that may know who wrote it last.
+pub trait ManagedObject {
+    /// The manager that wrote last: the client's user agent, where the client does not name one.
+    fn last_manager(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl ManagedObject for serde::de::IgnoredAny {}
+impl ManagedObject for crate::view::Scale<'_> {}
+impl ManagedObject for crate::view::Pod<'_> {
+    fn last_manager(&self) -> Option<&str> {
+        last_manager(self.metadata.as_ref())
+    }
+}
+impl ManagedObject for crate::view::Deployment<'_> {
+    fn last_manager(&self) -> Option<&str> {
+        last_manager(self.metadata.as_ref())
+    }
+}
+
+fn last_manager<'m>(metadata: Option<&'m crate::view::Metadata<'_>>) -> Option<&'m str> {
+    let entries = metadata?.managed_fields.as_deref()?;
+    let last = entries
+        .iter()
+        .max_by_key(|entry| entry.time.as_deref().unwrap_or_default())?;
+    last.manager.as_deref()
+}
+
+/// Who asks, as a user agent: an AdmissionReview carries none, the field manager is made from it.
+fn manager<T: ManagedObject>(request: &Request<'_, T>) -> String {
+    let named = request
+        .options
+        .as_ref()
+        .and_then(|options| options.field_manager.as_deref());
+    let last = || request.object.as_ref().and_then(ManagedObject::last_manager);
+    named
+        .filter(|name| !name.is_empty())
+        .or_else(last)
+        .unwrap_or_default()
+        .to_owned()
+}

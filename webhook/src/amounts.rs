@@ -1,0 +1,291 @@
+//! Requests and limits of a container as numbers.
+
+use serde_json::{Map, Value, json};
+
+use crate::patch::Patch;
+use crate::plans::ContainerResources;
+use crate::quantity;
+use crate::view::{Pairs, Resources};
+
+/// CPU or memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Thousandths of a core.
+    Cpu,
+    /// Bytes.
+    Memory,
+}
+
+impl Kind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Cpu, Self::Memory];
+
+    /// The name that Kubernetes gives it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+        }
+    }
+
+    /// An amount of it as a quantity.
+    #[must_use]
+    pub fn text(self, amount: u64) -> String {
+        match self {
+            Self::Cpu => quantity::cpu_text(amount),
+            Self::Memory => quantity::memory_text(amount),
+        }
+    }
+
+    /// A quantity of it as an amount.
+    #[must_use]
+    pub fn amount(self, text: &str) -> Option<u64> {
+        match self {
+            Self::Cpu => quantity::millicores(text),
+            Self::Memory => quantity::bytes(text),
+        }
+    }
+}
+
+/// Request and limit of one resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pair {
+    /// Request.
+    pub request: Option<u64>,
+    /// Limit.
+    pub limit: Option<u64>,
+}
+
+impl Pair {
+    /// What the scheduler counts: a limit without a request is a request too.
+    #[must_use]
+    pub fn effective_request(self) -> Option<u64> {
+        self.request.or(self.limit)
+    }
+
+    /// Raises the limit to the request where it is below.
+    #[must_use]
+    pub fn consistent(self) -> Self {
+        let limit = self.limit.map(|limit| limit.max(self.request.unwrap_or_default()));
+        Self { limit, ..self }
+    }
+
+    /// Request and limit both at the larger of the two.
+    #[must_use]
+    pub fn fixed(self) -> Self {
+        let both = self.limit.max(self.request);
+        Self {
+            request: both,
+            limit: both,
+        }
+    }
+
+    fn is_guaranteed(self) -> bool {
+        self.limit.is_some_and(|limit| limit > 0) && self.effective_request() == self.limit
+    }
+}
+
+/// Requests and limits of a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amounts {
+    /// In thousandths of a core.
+    pub cpu: Pair,
+    /// In bytes.
+    pub memory: Pair,
+}
+
+impl Amounts {
+    /// Reads what an object says.
+    ///
+    /// # Errors
+    /// Names the field that is not a quantity.
+    pub fn read(resources: Option<&Resources<'_>>) -> Result<Self, String> {
+        let requests = resources.and_then(|resources| resources.requests.as_ref());
+        let limits = resources.and_then(|resources| resources.limits.as_ref());
+        let pair = |kind| {
+            Ok::<_, String>(Pair {
+                request: amount("requests", requests, kind)?,
+                limit: amount("limits", limits, kind)?,
+            })
+        };
+        Ok(Self {
+            cpu: pair(Kind::Cpu)?,
+            memory: pair(Kind::Memory)?,
+        })
+    }
+
+    /// One resource.
+    #[must_use]
+    pub fn pair(&self, kind: Kind) -> Pair {
+        match kind {
+            Kind::Cpu => self.cpu,
+            Kind::Memory => self.memory,
+        }
+    }
+
+    /// One resource, to change.
+    pub fn pair_mut(&mut self, kind: Kind) -> &mut Pair {
+        match kind {
+            Kind::Cpu => &mut self.cpu,
+            Kind::Memory => &mut self.memory,
+        }
+    }
+
+    /// The `resources` of a container that has none yet.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut resources = Map::new();
+        for (field, pick) in FIELDS {
+            let amounts = self.quantities(pick);
+            if !amounts.is_empty() {
+                resources.insert(field.to_owned(), Value::Object(amounts));
+            }
+        }
+        Value::Object(resources)
+    }
+
+    fn quantities(&self, pick: fn(Pair) -> Option<u64>) -> Map<String, Value> {
+        let quantity = |kind: Kind| Some((kind.name().to_owned(), json!(kind.text(pick(self.pair(kind))?))));
+        Kind::ALL.into_iter().filter_map(quantity).collect()
+    }
+
+    /// Writes these amounts over those of a container at `path`; other resources stay.
+    pub fn patch(&self, path: &str, current: Option<&Resources<'_>>, patch: &mut Patch) {
+        let Some(current) = current else {
+            let resources = self.to_json();
+            if resources.as_object().is_some_and(|resources| !resources.is_empty()) {
+                patch.add(format!("{path}/resources"), resources);
+            }
+            return;
+        };
+        for ((field, pick), pairs) in FIELDS.into_iter().zip([&current.requests, &current.limits]) {
+            match pairs {
+                Some(pairs) => self.patch_pairs(&format!("{path}/resources/{field}"), pick, pairs, patch),
+                None => {
+                    let all = self.quantities(pick);
+                    if !all.is_empty() {
+                        patch.add(format!("{path}/resources/{field}"), all);
+                    }
+                }
+            }
+        }
+    }
+
+    fn patch_pairs(&self, path: &str, pick: fn(Pair) -> Option<u64>, current: &Pairs<'_>, patch: &mut Patch) {
+        for kind in Kind::ALL {
+            let text = current.get(kind.name());
+            let wanted = pick(self.pair(kind));
+            if wanted == text.and_then(|text| kind.amount(text)) {
+                continue;
+            }
+            let path = format!("{path}/{}", kind.name());
+            match wanted {
+                Some(wanted) => patch.set(text.is_some(), path, kind.text(wanted)),
+                None => patch.remove(path),
+            }
+        }
+    }
+}
+
+type Pick = fn(Pair) -> Option<u64>;
+
+const FIELDS: [(&str, Pick); 2] = [("requests", |pair| pair.request), ("limits", |pair| pair.limit)];
+
+fn amount(field: &str, quantities: Option<&Pairs<'_>>, kind: Kind) -> Result<Option<u64>, String> {
+    let Some(text) = quantities.and_then(|quantities| quantities.get(kind.name())) else {
+        return Ok(None);
+    };
+    let unreadable = || format!("resources.{field}.{}: {text:?} is not a quantity", kind.name());
+    kind.amount(text).map(Some).ok_or_else(unreadable)
+}
+
+impl From<&ContainerResources> for Amounts {
+    fn from(resources: &ContainerResources) -> Self {
+        Self {
+            cpu: Pair {
+                request: resources.cpu_request_millicores,
+                limit: resources.cpu_limit_millicores,
+            },
+            memory: Pair {
+                request: resources.memory_request_bytes,
+                limit: resources.memory_limit_bytes,
+            },
+        }
+    }
+}
+
+/// The quality of service that Kubernetes gives a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QualityOfService {
+    /// Every container has limits for CPU and memory, equal to its requests.
+    Guaranteed,
+    /// Anything between the other two.
+    Burstable,
+    /// No container has a request or a limit.
+    BestEffort,
+}
+
+/// The quality of service of a pod with these containers, init containers included.
+#[must_use]
+pub fn quality_of_service(containers: &[Amounts]) -> QualityOfService {
+    let is_empty = |amounts: &Amounts| {
+        Kind::ALL
+            .iter()
+            .all(|kind| amounts.pair(*kind).effective_request().unwrap_or(0) == 0)
+    };
+    let is_guaranteed = |amounts: &Amounts| amounts.cpu.is_guaranteed() && amounts.memory.is_guaranteed();
+    if containers.iter().all(is_empty) {
+        QualityOfService::BestEffort
+    } else if containers.iter().all(is_guaranteed) {
+        QualityOfService::Guaranteed
+    } else {
+        QualityOfService::Burstable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read(resources: &str) -> Result<Amounts, String> {
+        Amounts::read(Some(&serde_json::from_str(resources).unwrap()))
+    }
+
+    #[test]
+    fn classes_are_those_of_kubernetes() {
+        let amounts = |text| read(text).unwrap();
+        let none = amounts("{}");
+        let full = amounts(r#"{"limits":{"cpu":"1","memory":"1Gi"}}"#);
+        let equal = amounts(r#"{"limits":{"cpu":"1","memory":"1Gi"},"requests":{"cpu":"1000m","memory":"1024Mi"}}"#);
+        let half = amounts(r#"{"requests":{"cpu":"1"}}"#);
+        assert_eq!(quality_of_service(&[none, none]), QualityOfService::BestEffort);
+        assert_eq!(quality_of_service(&[full, equal]), QualityOfService::Guaranteed);
+        assert_eq!(quality_of_service(&[full, none]), QualityOfService::Burstable);
+        assert_eq!(quality_of_service(&[half]), QualityOfService::Burstable);
+    }
+
+    #[test]
+    fn names_the_field_that_is_no_quantity() {
+        let complaint = read(r#"{"limits":{"memory":"lots"}}"#).unwrap_err();
+        assert_eq!(complaint, "resources.limits.memory: \"lots\" is not a quantity");
+    }
+
+    #[test]
+    fn patches_only_what_differs() {
+        let text = r#"{"requests":{"cpu":"0.5","memory":"128Mi","nvidia.com/gpu":"1"}}"#;
+        let current: Resources<'_> = serde_json::from_str(text).unwrap();
+        let mut wanted = Amounts::read(Some(&current)).unwrap();
+        let mut patch = Patch::default();
+        wanted.patch("/c", Some(&current), &mut patch);
+        assert!(patch.is_empty());
+        wanted.memory = Pair {
+            request: Some(256 << 20),
+            limit: Some(512 << 20),
+        };
+        wanted.patch("/c", Some(&current), &mut patch);
+        let expected = r#"[{"op":"replace","path":"/c/resources/requests/memory","value":"256Mi"},{"op":"add","path":"/c/resources/limits","value":{"memory":"512Mi"}}]"#;
+        assert_eq!(serde_json::to_string(&patch).unwrap(), expected);
+    }
+}

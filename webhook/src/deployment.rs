@@ -1,0 +1,141 @@
+//! Deployments: their replicas, and a record of the number that was asked for.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::admission::Context;
+use crate::notices::Reason;
+use crate::outcome::Outcome;
+use crate::plans::names;
+use crate::record::{self, Annotations};
+use crate::replicas::{Asked, explain, wanted};
+use crate::review::Request;
+use crate::view::{Deployment, Metadata};
+use crate::workload::Workload;
+
+/// Sets the replicas of a live Deployment, or gives a released one its own number back.
+pub fn admit(context: &Context<'_>, request: &Request<'_, Deployment<'_>>) -> Outcome {
+    let mut outcome = Outcome::default();
+    let Some(object) = &request.object else {
+        return outcome;
+    };
+    let metadata = object.metadata.as_ref();
+    let labels = labels(metadata);
+    let name = metadata
+        .and_then(|metadata| metadata.name.as_deref())
+        .unwrap_or_else(|| request.name());
+    let annotation = |key: &str| metadata.and_then(|metadata| metadata.annotation(key));
+    let workload = Workload::new(context.plans, request.namespace(), name, &labels, annotation);
+    workload.report_invalid(&mut outcome);
+    let asked = asked(object, request.old_object.as_ref());
+    let records = Records::read(object, request.old_object.as_ref());
+    if workload.is_live() {
+        set(&workload, asked, &records, metadata, &mut outcome);
+    } else {
+        release(&workload, asked, &records, metadata, &mut outcome);
+    }
+    outcome
+}
+
+fn labels(metadata: Option<&Metadata<'_>>) -> BTreeMap<String, String> {
+    let labels = metadata.and_then(|metadata| metadata.labels.as_ref());
+    let pairs = labels.into_iter().flat_map(|labels| labels.iter());
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+fn asked(object: &Deployment<'_>, old: Option<&Deployment<'_>>) -> Asked {
+    let replicas = |deployment: &Deployment<'_>| deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    Asked {
+        replicas: replicas(object),
+        before: old.map(replicas),
+        rolling_out: is_rolling_out(object),
+    }
+}
+
+fn is_rolling_out(deployment: &Deployment<'_>) -> bool {
+    let paused = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.paused)
+        .unwrap_or_default();
+    let status = deployment.status.as_ref();
+    let all = status.and_then(|status| status.replicas).unwrap_or_default();
+    let updated = status.and_then(|status| status.updated_replicas).unwrap_or_default();
+    paused || updated < all
+}
+
+/// What earlier admissions wrote down.
+struct Records {
+    original: Option<i64>,
+    effective: Option<i64>,
+}
+
+impl Records {
+    /// A client that replaces the whole object sends none of our annotations: then the old object's count.
+    fn read(object: &Deployment<'_>, old: Option<&Deployment<'_>>) -> Self {
+        let read = |key: &str| {
+            let of = |deployment: &Deployment<'_>| {
+                record::number(deployment.metadata.as_ref()?.annotation(key)?, "replicas")
+            };
+            of(object).or_else(|| old.and_then(of))
+        };
+        Self {
+            original: read(names::ORIGINAL),
+            effective: read(names::EFFECTIVE),
+        }
+    }
+
+    /// The number that a user asked for, whatever stands there now.
+    fn asked_for(&self, asked: Asked) -> i64 {
+        let ours = !asked.is_change() || self.effective == Some(asked.replicas);
+        self.original.filter(|_| ours).unwrap_or(asked.replicas)
+    }
+}
+
+fn set(
+    workload: &Workload<'_>,
+    asked: Asked,
+    records: &Records,
+    metadata: Option<&Metadata<'_>>,
+    outcome: &mut Outcome,
+) {
+    let Some(set) = wanted(workload, asked) else {
+        return;
+    };
+    let original = records.asked_for(asked);
+    if set != asked.replicas {
+        outcome.patch.add("/spec/replicas".to_owned(), set);
+        if records.effective != Some(asked.replicas) {
+            explain(workload, asked, set, outcome);
+        }
+    }
+    if original != set || records.original.is_some() {
+        let mut annotations = Annotations::of(metadata);
+        annotations.set(names::ORIGINAL, json!({"replicas": original}).to_string());
+        annotations.set(names::EFFECTIVE, json!({"replicas": set}).to_string());
+        annotations.patch(&mut outcome.patch);
+    }
+}
+
+fn release(
+    workload: &Workload<'_>,
+    asked: Asked,
+    records: &Records,
+    metadata: Option<&Metadata<'_>>,
+    outcome: &mut Outcome,
+) {
+    let Some(original) = records.original else {
+        return;
+    };
+    let untouched = !asked.is_change() || records.effective == Some(asked.replicas);
+    if untouched && asked.replicas != 0 && asked.replicas != original && workload.horizontal.is_none() {
+        outcome.patch.add("/spec/replicas".to_owned(), original);
+        let message = format!("replicas are {original} again, as they were asked for: Valence no longer configures it");
+        outcome.tell(workload.subject(), Reason::Released, message);
+    }
+    let mut annotations = Annotations::of(metadata);
+    annotations.remove(names::ORIGINAL);
+    annotations.remove(names::EFFECTIVE);
+    annotations.patch(&mut outcome.patch);
+}

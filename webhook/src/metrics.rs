@@ -1,0 +1,147 @@
+//! Metrics of admission.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+
+use crate::admission::Endpoint;
+
+/// Most pairs of managers and users that are told apart.
+const MOST_OVERRIDERS: usize = 100;
+
+/// Upper bounds of the duration histogram, in seconds.
+const DURATIONS: [f64; 12] = [
+    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.25, 1.0,
+];
+
+/// What became of a review, for counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Result {
+    /// A patch.
+    Changed,
+    /// No patch.
+    Unchanged,
+    /// No patch, because the object was not understood.
+    NotUnderstood,
+    /// No answer, because the review was not understood.
+    Malformed,
+}
+
+impl Result {
+    const ALL: [Self; 4] = [Self::Changed, Self::Unchanged, Self::NotUnderstood, Self::Malformed];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+            Self::NotUnderstood => "not_understood",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// Metrics of admission. What is counted on every review is looked up beforehand.
+pub struct Metrics {
+    reviews: Vec<IntCounter>,
+    durations: Vec<Histogram>,
+    injections: IntCounter,
+    overrides: IntCounterVec,
+    overriders: Mutex<HashSet<(String, String)>>,
+    notices_dropped: IntCounter,
+}
+
+impl Metrics {
+    /// Registers the metrics.
+    ///
+    /// # Errors
+    /// When one of the names is taken.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let reviews = IntCounterVec::new(
+            Opts::new("valence_admission_reviews_total", "Admission reviews answered."),
+            &["kind", "outcome", "dry_run"],
+        )?;
+        let durations = HistogramVec::new(
+            HistogramOpts::new(
+                "valence_admission_duration_seconds",
+                "Time to answer an admission review.",
+            )
+            .buckets(DURATIONS.to_vec()),
+            &["kind"],
+        )?;
+        let injections = IntCounter::new("valence_admission_injections_total", "Pods that got a sidecar.")?;
+        let overrides = IntCounterVec::new(
+            Opts::new(
+                "valence_admission_overrides_total",
+                "Values asked for by somebody that gave way to those of Valence.",
+            ),
+            &["manager", "user"],
+        )?;
+        let notices_dropped = IntCounter::new(
+            "valence_admission_notices_dropped_total",
+            "Events that were not written because there were too many.",
+        )?;
+        registry.register(Box::new(reviews.clone()))?;
+        registry.register(Box::new(durations.clone()))?;
+        registry.register(Box::new(injections.clone()))?;
+        registry.register(Box::new(overrides.clone()))?;
+        registry.register(Box::new(notices_dropped.clone()))?;
+        Ok(Self {
+            reviews: every_review(&reviews),
+            durations: Endpoint::ALL
+                .iter()
+                .map(|endpoint| durations.with_label_values(&[endpoint.label()]))
+                .collect(),
+            injections,
+            overrides,
+            overriders: Mutex::default(),
+            notices_dropped,
+        })
+    }
+
+    pub(crate) fn reviewed(&self, endpoint: Endpoint, result: Result, dry_run: bool, took: Duration) {
+        if let Some(counter) = self.reviews.get(position(endpoint, result, dry_run)) {
+            counter.inc();
+        }
+        if let Some(durations) = self.durations.get(endpoint as usize) {
+            durations.observe(took.as_secs_f64());
+        }
+    }
+
+    pub(crate) fn injected(&self) {
+        self.injections.inc();
+    }
+
+    /// Counts an override; beyond a bounded number of managers and users they are all `other`.
+    pub(crate) fn overridden(&self, manager: &str, user: &str) {
+        let mut known = self.overriders.lock().unwrap_or_else(PoisonError::into_inner);
+        let pair = (manager.to_owned(), user.to_owned());
+        if known.len() < MOST_OVERRIDERS || known.contains(&pair) {
+            self.overrides.with_label_values(&[manager, user]).inc();
+            known.insert(pair);
+        } else {
+            self.overrides.with_label_values(&["other", "other"]).inc();
+        }
+    }
+
+    pub(crate) fn dropped(&self) {
+        self.notices_dropped.inc();
+    }
+}
+
+fn every_review(reviews: &IntCounterVec) -> Vec<IntCounter> {
+    let mut counters = Vec::new();
+    for endpoint in Endpoint::ALL {
+        for result in Result::ALL {
+            for dry_run in ["false", "true"] {
+                counters.push(reviews.with_label_values(&[endpoint.label(), result.label(), dry_run]));
+            }
+        }
+    }
+    counters
+}
+
+fn position(endpoint: Endpoint, result: Result, dry_run: bool) -> usize {
+    (endpoint as usize * Result::ALL.len() + result as usize) * 2 + usize::from(dry_run)
+}

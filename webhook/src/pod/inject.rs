@@ -1,0 +1,131 @@
+//! Whether a pod gets a sidecar.
+
+use serde_json::Value;
+
+use super::ports::{self, Fronted};
+use super::{Arrival, sidecar};
+use crate::amounts::Amounts;
+use crate::patch::Patch;
+use crate::plans::names;
+
+/// Annotation that the kubelet gives to the image of a static pod.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// What becomes of a pod.
+pub(super) enum Choice {
+    /// Nobody asked for a sidecar, or it is there.
+    Leave,
+    /// One was asked for and cannot be: why.
+    Skip(String),
+    /// It gets one.
+    Inject(Injection),
+}
+
+/// A sidecar to add.
+pub(super) struct Injection {
+    /// The port that it fronts.
+    pub fronted: Fronted,
+    /// Whether it is an init container that restarts, or the last of the containers.
+    pub native: bool,
+}
+
+impl Injection {
+    /// The name of the form, in the record that the pod carries.
+    pub fn form_name(&self) -> &'static str {
+        if self.native { "native" } else { "container" }
+    }
+
+    /// Adds the sidecar.
+    pub fn patch(&self, arrival: &Arrival<'_, '_>, amounts: Amounts, patch: &mut Patch) {
+        let container = sidecar::container(arrival, self, amounts);
+        ports::move_name(arrival.spec, &self.fronted, patch);
+        if !self.native {
+            patch.add("/spec/containers/-".to_owned(), container);
+        } else if arrival.spec.init_containers.is_some() {
+            patch.add("/spec/initContainers/-".to_owned(), container);
+        } else {
+            patch.add("/spec/initContainers".to_owned(), Value::Array(vec![container]));
+        }
+    }
+}
+
+/// What the pod's own annotation says.
+fn own_wish(arrival: &Arrival<'_, '_>) -> Option<bool> {
+    match arrival.metadata.annotation(names::INJECTION)? {
+        "enabled" | "true" => Some(true),
+        "disabled" | "false" => Some(false),
+        _ => None,
+    }
+}
+
+fn namespace_wish(arrival: &Arrival<'_, '_>) -> bool {
+    let labels = arrival.context.plans.namespace_labels(arrival.namespace);
+    let wish = labels.as_ref().and_then(|labels| labels.get(names::INJECTION));
+    wish.is_some_and(|wish| wish == "enabled" || wish == "true")
+}
+
+/// Whether the pod or its namespace asks for injection: the pod's word counts more.
+pub(super) fn is_enabled(arrival: &Arrival<'_, '_>) -> bool {
+    own_wish(arrival).unwrap_or_else(|| namespace_wish(arrival))
+}
+
+/// Decides about a pod.
+pub(super) fn choose(arrival: &Arrival<'_, '_>) -> Choice {
+    let wanted = own_wish(arrival)
+        .unwrap_or_else(|| arrival.workload.is_some_and(|workload| workload.is_selected()) && namespace_wish(arrival));
+    if !wanted || is_ours(arrival) {
+        return Choice::Leave;
+    }
+    let native = arrival.context.settings.native_sidecars;
+    let found = obstacle(arrival, native).map_or_else(|| ports::find(arrival), Err);
+    match found {
+        Ok(fronted) => Choice::Inject(Injection { fronted, native }),
+        Err(why) => Choice::Skip(why),
+    }
+}
+
+fn has_sidecar(arrival: &Arrival<'_, '_>) -> bool {
+    let all = arrival.spec.containers().iter().chain(arrival.spec.init_containers());
+    all.into_iter()
+        .any(|container| container.name() == names::SIDECAR_CONTAINER)
+}
+
+fn is_ours(arrival: &Arrival<'_, '_>) -> bool {
+    arrival.metadata.annotation(names::INJECTED).is_some() && has_sidecar(arrival)
+}
+
+/// Why a pod cannot have a sidecar, whatever its ports are.
+fn obstacle(arrival: &Arrival<'_, '_>, native: bool) -> Option<String> {
+    let spec = arrival.spec;
+    if arrival.metadata.annotation(MIRROR).is_some() {
+        return Some("it is the mirror of a static pod".to_owned());
+    }
+    if has_sidecar(arrival) {
+        return Some("it has a container named envoy already".to_owned());
+    }
+    if spec.host_network.unwrap_or_default() {
+        return Some("it uses the network of its node (hostNetwork)".to_owned());
+    }
+    if is_windows(arrival) {
+        return Some("it runs on Windows".to_owned());
+    }
+    if !native && is_job(arrival) {
+        return Some("a sidecar would keep its Job from completing".to_owned());
+    }
+    ports::conflict(spec).map(|port| format!("it uses port {port}, which the sidecar needs"))
+}
+
+fn is_windows(arrival: &Arrival<'_, '_>) -> bool {
+    let named = arrival.spec.os.as_ref().and_then(|os| os.name.as_deref());
+    let selected = arrival
+        .spec
+        .node_selector
+        .as_ref()
+        .and_then(|labels| labels.get("kubernetes.io/os"));
+    named == Some("windows") || selected == Some("windows")
+}
+
+fn is_job(arrival: &Arrival<'_, '_>) -> bool {
+    let owners = arrival.metadata.owner_references.as_deref().unwrap_or_default();
+    owners.iter().any(|owner| owner.kind.as_deref() == Some("Job"))
+}

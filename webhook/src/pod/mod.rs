@@ -1,0 +1,125 @@
+//! Pods: the sidecar and the resources of new ones, the resources of running ones.
+
+mod inject;
+mod owner;
+mod ports;
+mod resize;
+mod resources;
+mod sidecar;
+
+use serde_json::json;
+
+use crate::admission::Context;
+use crate::notices::Reason;
+use crate::outcome::{Outcome, Subject};
+use crate::plans::names;
+use crate::record::Annotations;
+use crate::review::Request;
+use crate::view::{Metadata, Pod, PodSpec};
+use crate::workload::Workload;
+
+pub use resize::admit as admit_resize;
+
+use inject::{Choice, Injection};
+use owner::Owner;
+use resources::Rewriting;
+
+/// A new pod, with what is known about where it comes from.
+struct Arrival<'r, 'a> {
+    context: &'r Context<'r>,
+    namespace: &'r str,
+    metadata: &'r Metadata<'a>,
+    spec: &'r PodSpec<'a>,
+    workload: Option<&'r Workload<'r>>,
+}
+
+impl<'r> Arrival<'r, '_> {
+    /// The Deployment, or the pod itself where there is none.
+    fn subject(&self) -> Subject<'r> {
+        match self.workload {
+            Some(workload) => workload.subject(),
+            None => Subject {
+                kind: "Pod",
+                namespace: self.namespace,
+                name: self.metadata.name.as_deref().unwrap_or_default(),
+            },
+        }
+    }
+}
+
+/// Adds a sidecar to a new pod and sets the resources of a live workload.
+pub fn admit(context: &Context<'_>, request: &Request<'_, Pod<'_>>) -> Outcome {
+    let mut outcome = Outcome::default();
+    let object = request.object.as_ref().filter(|_| !request.is_update());
+    let Some((metadata, spec)) = object.and_then(|pod| Some((pod.metadata.as_ref()?, pod.spec.as_ref()?))) else {
+        return outcome;
+    };
+    let namespace = request.namespace();
+    let owner = Owner::find(context.plans, namespace, metadata);
+    let deployment = owner.name.as_deref().zip(owner.deployment.as_deref());
+    let workload = deployment.map(|(name, known)| Workload::known(context.plans, namespace, name, known));
+    let arrival = Arrival {
+        context,
+        namespace,
+        metadata,
+        spec,
+        workload: workload.as_ref(),
+    };
+    outcome.owner_unknown = owner.is_missing() && inject::is_enabled(&arrival);
+    let choice = inject::choose(&arrival);
+    apply(&arrival, choice, &mut outcome);
+    outcome
+}
+
+fn apply(arrival: &Arrival<'_, '_>, choice: Choice, outcome: &mut Outcome) {
+    let mut injection = match choice {
+        Choice::Leave => None,
+        Choice::Skip(why) => {
+            skip(arrival, why, outcome);
+            None
+        }
+        Choice::Inject(injection) => Some(injection),
+    };
+    let mut rewriting = Rewriting::of(arrival, injection.as_ref(), outcome);
+    if injection.is_some() && !rewriting.fits {
+        skip(
+            arrival,
+            "no room is left for it in the namespace's quota or limits".to_owned(),
+            outcome,
+        );
+        injection = None;
+        rewriting = Rewriting::of(arrival, None, outcome);
+    }
+    write(arrival, injection.as_ref(), &rewriting, outcome);
+}
+
+fn skip(arrival: &Arrival<'_, '_>, why: String, outcome: &mut Outcome) {
+    outcome.tell(
+        arrival.subject(),
+        Reason::InjectionSkipped,
+        format!("Envoy is not injected: {why}"),
+    );
+}
+
+fn write(arrival: &Arrival<'_, '_>, injection: Option<&Injection>, rewriting: &Rewriting, outcome: &mut Outcome) {
+    let mut annotations = Annotations::of(Some(arrival.metadata));
+    rewriting.patch(arrival.spec, &mut annotations, outcome);
+    if let Some(injection) = injection {
+        injection.patch(arrival, rewriting.sidecar, &mut outcome.patch);
+        let record = json!({
+            "port": injection.fronted.number,
+            "name": injection.fronted.name,
+            "form": injection.form_name(),
+        });
+        annotations.set(names::INJECTED, record.to_string());
+        if arrival.metadata.annotation(DEFAULT_CONTAINER).is_none() {
+            let container = &arrival.spec.containers()[injection.fronted.container];
+            annotations.set(DEFAULT_CONTAINER, container.name().to_owned());
+        }
+        outcome.injected = true;
+    }
+    annotations.patch(&mut outcome.patch);
+}
+
+/// The container that kubectl takes when none is named.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";

@@ -1,0 +1,144 @@
+//! The container that is injected.
+
+use serde_json::{Value, json};
+
+use super::Arrival;
+use super::inject::Injection;
+use crate::amounts::Amounts;
+use crate::envoy::{ADMIN_SOCKET_PREFIX, Proxy, bootstrap};
+use crate::plans::names;
+
+/// Names of the sidecar's ports in the hand-written form; that of the traffic port gives way to a name that moves.
+const TRAFFIC_PORT_NAME: &str = "envoy-sidecar";
+const METRICS_PORT_NAME: &str = "envoy-metrics";
+
+/// Seconds that Kubernetes gives a pod to stop when it does not say.
+const USUAL_GRACE_SECONDS: i64 = 30;
+
+/// Asks Envoy over its administration socket to tell clients, with each answer, to use another connection. Then, in a
+/// pod whose containers are all stopped at once, keeps it running for a while (first argument), and on (at most to the
+/// second) while requests are in progress.
+const DRAIN: &str = r#"
+use IO::Socket::UNIX;
+sub ask {
+  my $socket = IO::Socket::UNIX->new(Peer => "\0$ENV{ADMIN_SOCKET}") or return "";
+  print $socket "$_[0] HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
+  local $/;
+  <$socket> // "";
+}
+ask("POST /drain_listeners?graceful&skip_exit");
+for my $second (1 .. $ARGV[1]) {
+  sleep 1;
+  last if $second >= $ARGV[0] and ask("GET /stats?filter=http.app.downstream_rq_active") =~ /rq_active: 0/;
+}
+"#;
+
+/// The container, complete but for what the API server fills in.
+pub(super) fn container(arrival: &Arrival<'_, '_>, injection: &Injection, amounts: Amounts) -> Value {
+    let settings = arrival.context.settings;
+    let mut container = json!({
+        "name": names::SIDECAR_CONTAINER,
+        "image": settings.sidecar_image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": arguments(arrival, injection, amounts),
+        "env": environment(),
+        "ports": ports(injection),
+        "resources": amounts.to_json(),
+        "startupProbe": {"tcpSocket": {"port": names::METRICS_PORT}, "periodSeconds": 1, "failureThreshold": 60},
+        "readinessProbe": {"tcpSocket": {"port": names::METRICS_PORT}, "periodSeconds": 5},
+        "lifecycle": {"preStop": {"exec": {"command": drain(arrival, injection)}}},
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "capabilities": {"drop": ["ALL"]},
+            "privileged": false,
+            "readOnlyRootFilesystem": true,
+            "runAsNonRoot": true,
+            "runAsUser": user(arrival),
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    });
+    if injection.native {
+        container["restartPolicy"] = json!("Always");
+    }
+    container
+}
+
+/// The user of the whole pod where it has one, so that namespaces with a range of their own admit it.
+fn user(arrival: &Arrival<'_, '_>) -> i64 {
+    let own = arrival
+        .spec
+        .security_context
+        .as_ref()
+        .and_then(|context| context.run_as_user);
+    own.filter(|user| *user > 0)
+        .unwrap_or(arrival.context.settings.sidecar_user)
+}
+
+fn arguments(arrival: &Arrival<'_, '_>, injection: &Injection, amounts: Amounts) -> Vec<String> {
+    let settings = arrival.context.settings;
+    let objectives = arrival
+        .workload
+        .map(|workload| workload.objectives.as_slice())
+        .unwrap_or_default();
+    let bootstrap = bootstrap(&Proxy {
+        application_port: injection.fronted.number,
+        objectives_seconds: objectives
+            .iter()
+            .map(|objective| objective.response_time_seconds)
+            .collect(),
+        all_families: injection.fronted.all_families,
+    });
+    let cores = amounts
+        .cpu
+        .effective_request()
+        .unwrap_or_default()
+        .div_ceil(1000)
+        .max(1);
+    let concurrency = settings.sidecar_concurrency.map_or(cores, u64::from);
+    vec![
+        "--config-yaml".to_owned(),
+        bootstrap.to_string(),
+        "--concurrency".to_owned(),
+        concurrency.to_string(),
+        "--log-level".to_owned(),
+        settings.sidecar_log_level.clone(),
+        "--drain-strategy".to_owned(),
+        "immediate".to_owned(),
+        "--disable-hot-restart".to_owned(),
+    ]
+}
+
+fn environment() -> Value {
+    json!([
+        {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        {"name": "ADMIN_SOCKET", "value": format!("{ADMIN_SOCKET_PREFIX}$(POD_UID)")},
+    ])
+}
+
+fn ports(injection: &Injection) -> Value {
+    let name = injection.fronted.name.as_deref().unwrap_or(TRAFFIC_PORT_NAME);
+    json!([
+        {"name": name, "containerPort": names::TRAFFIC_PORT, "protocol": "TCP"},
+        {"name": METRICS_PORT_NAME, "containerPort": names::METRICS_PORT, "protocol": "TCP"},
+    ])
+}
+
+fn drain(arrival: &Arrival<'_, '_>, injection: &Injection) -> Vec<String> {
+    let (least, most) = drain_seconds(arrival, injection);
+    let perl = ["perl", "-e", DRAIN.trim()].map(str::to_owned);
+    perl.into_iter().chain([least.to_string(), most.to_string()]).collect()
+}
+
+/// A native sidecar is stopped after the application anyway; one among the containers has to outlast it.
+fn drain_seconds(arrival: &Arrival<'_, '_>, injection: &Injection) -> (i64, i64) {
+    if injection.native {
+        return (0, 0);
+    }
+    let grace = arrival
+        .spec
+        .termination_grace_period_seconds
+        .unwrap_or(USUAL_GRACE_SECONDS);
+    let most = (grace - 2).max(0);
+    (i64::from(arrival.context.settings.drain_seconds).min(most), most)
+}

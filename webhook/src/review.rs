@@ -1,0 +1,281 @@
+//! The AdmissionReview (`admission.k8s.io/v1`), read in one pass with the object in it.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::de::{Deserialize, IgnoredAny};
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+use thiserror::Error;
+
+use crate::patch::Patch;
+use crate::view::Text;
+
+/// Longest warning that the API server passes on whole.
+const WARNING_CHARACTERS: usize = 250;
+
+/// A review that cannot be answered, because there is no telling what to answer.
+#[derive(Debug, Error)]
+pub enum ReviewError {
+    /// Not an AdmissionReview at all.
+    #[error("not an AdmissionReview of admission.k8s.io/v1: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// A version that we do not speak.
+    #[error("apiVersion {0:?} is not admission.k8s.io/v1")]
+    Version(String),
+    /// No request in it.
+    #[error("request: missing")]
+    NoRequest,
+    /// A request that has no uid cannot be answered.
+    #[error("request.uid: missing")]
+    NoUid,
+}
+
+/// A review with an object of the kind that the endpoint expects.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a, T: Deserialize<'de>"))]
+struct Review<'a, T> {
+    #[serde(default)]
+    api_version: Option<Text<'a>>,
+    #[serde(default = "none")]
+    request: Option<Request<'a, T>>,
+}
+
+fn none<T>() -> Option<T> {
+    None
+}
+
+/// What the API server asks.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a, T: Deserialize<'de>"))]
+pub struct Request<'a, T> {
+    /// Identifies the question; the answer repeats it.
+    #[serde(default)]
+    pub uid: Option<Text<'a>>,
+    /// `CREATE` or `UPDATE`.
+    #[serde(default)]
+    pub operation: Option<Text<'a>>,
+    /// Namespace of the object.
+    #[serde(default)]
+    pub namespace: Option<Text<'a>>,
+    /// Name of the object; absent on a pod that is about to be named.
+    #[serde(default)]
+    pub name: Option<Text<'a>>,
+    /// Whether nothing will be kept.
+    #[serde(default)]
+    pub dry_run: Option<bool>,
+    /// Who asks.
+    #[serde(default)]
+    pub user_info: Option<UserInfo<'a>>,
+    /// Options of the request.
+    #[serde(default)]
+    pub options: Option<Options<'a>>,
+    /// The object as it is about to become.
+    #[serde(default = "none")]
+    pub object: Option<T>,
+    /// The object as it is, on UPDATE.
+    #[serde(default = "none")]
+    pub old_object: Option<T>,
+}
+
+/// Who asks.
+#[derive(Debug, serde::Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+pub struct UserInfo<'a> {
+    /// Name of the user.
+    #[serde(default)]
+    pub username: Option<Text<'a>>,
+}
+
+/// Options of a request.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+pub struct Options<'a> {
+    /// Name under which the client writes its fields.
+    #[serde(default)]
+    pub field_manager: Option<Text<'a>>,
+}
+
+impl<T> Request<'_, T> {
+    /// Namespace of the object, empty when it has none.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// Name of the object, empty when it has none yet.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    /// Whether nothing will be kept.
+    #[must_use]
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run.unwrap_or_default()
+    }
+
+    /// Whether the object changes.
+    #[must_use]
+    pub fn is_update(&self) -> bool {
+        self.operation.as_deref() == Some("UPDATE")
+    }
+}
+
+/// How a review was read.
+pub enum Read<'a, T> {
+    /// Understood.
+    Whole(Request<'a, T>),
+    /// The question is clear but not the object: which field, and what is wrong with it.
+    Odd(Request<'a, IgnoredAny>, String),
+}
+
+/// Reads a review.
+///
+/// # Errors
+/// When there is nothing in it to answer.
+pub fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Read<'a, T>, ReviewError> {
+    match serde_json::from_slice::<Review<'a, T>>(body) {
+        Ok(review) => Ok(Read::Whole(request(review)?)),
+        Err(_) => odd::<T>(body),
+    }
+}
+
+/// The second, slower look at what could not be read: finds the field that is in the way.
+fn odd<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Read<'a, T>, ReviewError> {
+    let request = request(serde_json::from_slice::<Review<'a, IgnoredAny>>(body)?)?;
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let complaint = match serde_path_to_error::deserialize::<_, Review<'a, T>>(&mut deserializer) {
+        Ok(_) => "object: not understood".to_owned(),
+        Err(error) => {
+            let path = error.path().to_string();
+            let field = path.strip_prefix("request.object.").unwrap_or(&path);
+            let inner = error.inner().to_string();
+            let reason = inner.split(" at line ").next().unwrap_or_default();
+            format!("{field}: {reason}")
+        }
+    };
+    Ok(Read::Odd(request, complaint))
+}
+
+fn request<'a, T>(review: Review<'a, T>) -> Result<Request<'a, T>, ReviewError> {
+    let version = review.api_version.as_deref().unwrap_or_default();
+    if version != "admission.k8s.io/v1" {
+        return Err(ReviewError::Version(version.to_owned()));
+    }
+    let request = review.request.ok_or(ReviewError::NoRequest)?;
+    if request.uid.as_deref().unwrap_or_default().is_empty() {
+        return Err(ReviewError::NoUid);
+    }
+    Ok(request)
+}
+
+/// The answer: always allowed, sometimes changed, sometimes with warnings.
+#[must_use]
+pub fn answer(uid: &str, patch: &Patch, warnings: &[String]) -> Vec<u8> {
+    let answer = Answer {
+        api_version: "admission.k8s.io/v1",
+        kind: "AdmissionReview",
+        response: Response { uid, patch, warnings },
+    };
+    serde_json::to_vec(&answer).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: Response<'a>,
+}
+
+struct Response<'a> {
+    uid: &'a str,
+    patch: &'a Patch,
+    warnings: &'a [String],
+}
+
+impl Serialize for Response<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut response = serializer.serialize_struct("response", 5)?;
+        response.serialize_field("uid", self.uid)?;
+        response.serialize_field("allowed", &true)?;
+        if !self.patch.is_empty() {
+            let patch = serde_json::to_vec(self.patch).map_err(serde::ser::Error::custom)?;
+            response.serialize_field("patchType", "JSONPatch")?;
+            response.serialize_field("patch", &BASE64_STANDARD.encode(patch))?;
+        }
+        if !self.warnings.is_empty() {
+            let warnings: Vec<_> = self.warnings.iter().map(|warning| shortened(warning)).collect();
+            response.serialize_field("warnings", &warnings)?;
+        }
+        response.end()
+    }
+}
+
+/// A warning as a header may carry it: one line, not too long.
+fn shortened(warning: &str) -> String {
+    let line = warning.replace(|c: char| c.is_control(), " ");
+    if line.chars().count() <= WARNING_CHARACTERS {
+        return line;
+    }
+    let start: String = line.chars().take(WARNING_CHARACTERS - 1).collect();
+    format!("{start}…")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::view::Pod;
+
+    fn complaint(body: &str) -> String {
+        match read::<Pod<'_>>(body.as_bytes()) {
+            Ok(Read::Whole(_)) => "fine".to_owned(),
+            Ok(Read::Odd(request, complaint)) => format!("{} odd {complaint}", &*request.uid.unwrap()),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn tells_what_is_wrong() {
+        let wrap = |object: &str| {
+            format!(
+                r#"{{"apiVersion":"admission.k8s.io/v1","request":{{"uid":"u","object":{object},"new":{{"x":[1]}}}}}}"#
+            )
+        };
+        assert_eq!(
+            complaint(&wrap(r#"{"spec":{"containers":[{"name":"a","colour":1}]}}"#)),
+            "fine"
+        );
+        assert_eq!(
+            complaint(&wrap(r#"{"spec":{"containers":[{"name":"a"},{"name":7}]}}"#)),
+            "u odd spec.containers[1].name: invalid type: integer `7`, expected a string"
+        );
+        assert_eq!(
+            complaint(&wrap(
+                r#"{"spec":{"containers":[{"livenessProbe":{"httpGet":{"port":true}}}]}}"#
+            )),
+            "u odd spec.containers[0].livenessProbe.httpGet.port: invalid type: boolean `true`, expected a port number or the name of a port"
+        );
+        assert!(complaint("{").starts_with("not an AdmissionReview"));
+        assert_eq!(complaint(r#"{"apiVersion":"admission.k8s.io/v1"}"#), "request: missing");
+        assert_eq!(
+            complaint(r#"{"apiVersion":"admission.k8s.io/v1","request":{"object":{}}}"#),
+            "request.uid: missing"
+        );
+        assert_eq!(
+            complaint(r#"{"apiVersion":"admission.k8s.io/v1beta1","request":{"uid":"u"}}"#),
+            "apiVersion \"admission.k8s.io/v1beta1\" is not admission.k8s.io/v1"
+        );
+    }
+
+    #[test]
+    fn answers_within_what_headers_may_carry() {
+        let warning = format!("{}\r\nsecond line", "é".repeat(400));
+        let answer: serde_json::Value = serde_json::from_slice(&answer("u", &Patch::default(), &[warning])).unwrap();
+        let warned = answer["response"]["warnings"][0].as_str().unwrap();
+        assert_eq!(warned.chars().count(), WARNING_CHARACTERS);
+        assert!(answer["response"].get("patch").is_none());
+        assert_eq!(answer["response"]["allowed"], true);
+    }
+}
