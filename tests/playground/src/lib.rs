@@ -1,5 +1,6 @@
 //! The playground: a Kubernetes control plane and kubelet in one process.
 
+pub mod apiserver;
 pub mod application;
 pub mod controllers;
 pub mod kubelet;
