@@ -21,6 +21,7 @@ fn read(exposition: &[u8], families: &[&str], prefixes: &[&str]) -> Result<Vec<O
             name: sample.name.to_owned(),
             labels: sample
                 .labels
+                .iter()
                 .map(|label| (label.name.to_owned(), label.value().into_owned()))
                 .collect(),
             value: sample.value,
@@ -232,7 +233,7 @@ fn line() -> impl Strategy<Value = String> {
     let value = "([^\"\\\\\n\r]|\\\\\\\\|\\\\\"|\\\\n){0,8}";
     let label = (blank, "[a-zA-Z_][a-zA-Z0-9_]{0,6}", blank, blank, value, blank)
         .prop_map(|(a, name, b, c, value, d)| format!("{a}{name}{b}={c}\"{value}\"{d}"));
-    let labels = (proptest::collection::vec(label, 0..4), any::<bool>()).prop_map(|(labels, comma)| {
+    let labels = (proptest::collection::vec(label, 0..7), any::<bool>()).prop_map(|(labels, comma)| {
         let comma = if comma && !labels.is_empty() { "," } else { "" };
         format!("{{{}{comma}}}", labels.join(","))
     });

@@ -69,5 +69,16 @@ fn name_length(line: &[u8]) -> usize {
 
 /// Whether a byte may stand in a metric name.
 pub(super) const fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':')
+    NAME_BYTES[byte as usize]
 }
+
+/// By table: a comparison with five ranges costs more than the rest of the work on a byte.
+const NAME_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'_' || byte as u8 == b':';
+        byte += 1;
+    }
+    table
+};

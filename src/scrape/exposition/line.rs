@@ -38,11 +38,19 @@ pub(super) fn sample<'a>(line: &'a [u8], name: &[u8]) -> Result<Sample<'a>, Reas
     let (labels, rest) = match blanks(rest).strip_prefix('{') {
         Some(inside) => labels::block(inside)?,
         // Without labels only a blank parts the name from the value.
-        None if rest.starts_with([' ', '\t']) => (Labels::default(), rest),
+        None if rest.as_bytes().first().copied().is_some_and(is_blank) => (Labels::default(), rest),
         None => return Err(Reason::Name),
     };
-    let (value, rest) = number::token(blanks(rest));
+    let (value, rest) = number::token(after_blank(rest));
     let value = number::float(value).ok_or(Reason::Value)?;
+    if rest.is_empty() {
+        return Ok(Sample {
+            name,
+            labels,
+            value,
+            timestamp: None,
+        });
+    }
     let (timestamp, rest) = timestamp(blanks(rest))?;
     if !rest.is_empty() {
         exemplar(rest)?;
@@ -83,8 +91,17 @@ fn exemplar(text: &str) -> Result<(), Reason> {
     }
 }
 
+/// Like [`blanks`], quickest where there is exactly one.
+fn after_blank(text: &str) -> &str {
+    blanks(text.strip_prefix(' ').unwrap_or(text))
+}
+
+/// The text without blanks at its beginning. There are hardly ever any.
 pub(super) fn blanks(text: &str) -> &str {
-    text.trim_start_matches([' ', '\t'])
+    match text.as_bytes().first() {
+        Some(b' ' | b'\t') => text.trim_start_matches([' ', '\t']),
+        _ => text,
+    }
 }
 
 const fn is_blank(byte: u8) -> bool {

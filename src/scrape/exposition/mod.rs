@@ -87,6 +87,9 @@ pub fn parse<'a>(
         if raw.len() > limits.line_bytes {
             return Err(fail(Reason::LineTooLong));
         }
+        if raw.first() == Some(&b'#') && end.is_some() {
+            continue;
+        }
         // Samples of a family stand together, so most lines begin like the one before.
         if !skipped.is_empty() && raw.starts_with(skipped) && end.is_some() {
             continue;

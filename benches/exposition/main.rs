@@ -1,0 +1,75 @@
+//! Speed of the exposition parser on Envoy's own output, beside prometheus-parse.
+
+#![allow(clippy::print_stdout, missing_docs)]
+
+#[path = "../measure/mod.rs"]
+mod measure;
+
+use std::hint::black_box;
+
+use measure::{Contestant, medians};
+use valence::scrape::exposition::{Filter, Limits, parse};
+
+/// Everything that an idle Envoy with one listener and one cluster exposes.
+const UNFILTERED: &[u8] = include_bytes!("envoy-unfiltered.prometheus");
+/// What a sidecar with our bootstrap exposes.
+const SIDECAR: &[u8] = include_bytes!("../../webhook/tests/data/envoy.prometheus");
+/// The families that a scrape reads.
+const FAMILIES: &[&str] = &[
+    "envoy_cluster_upstream_rq_time",
+    "envoy_http_downstream_rq_time",
+    "envoy_http_downstream_rq_total",
+    "envoy_http_downstream_rq_xx",
+    "envoy_cluster_upstream_rq_total",
+];
+const PREFIXES: &[&str] = &["envoy_cluster_grpc_"];
+
+fn main() {
+    println!(
+        "{:<44} {:<28} {:>10} {:>10} {:>8}",
+        "exposition", "parser", "MB/s", "ns/line", "ratio"
+    );
+    // Many sidecars' expositions one after the other, so that the input does not fit the nearest caches.
+    table("unfiltered Envoy, our families", &UNFILTERED.repeat(64));
+    table("sidecar with our bootstrap, our families", &SIDECAR.repeat(512));
+}
+
+fn table(input: &str, exposition: &[u8]) {
+    let filter = Filter::families(FAMILIES).and_prefixes(PREFIXES);
+    let everything = Filter::families(&[]).and_prefixes(&[""]);
+    let limits = Limits {
+        samples: usize::MAX,
+        ..Limits::default()
+    };
+    let text = String::from_utf8_lossy(exposition).into_owned();
+    let run = |filter: &Filter<'_>| {
+        let mut sum = 0.0;
+        let summary = parse(exposition, filter, &limits, |sample| {
+            sum += sample.value + sample.labels.raw("le").map_or(0.0, |bound| bound.len() as f64);
+        });
+        black_box((sum, summary.is_ok()));
+    };
+    let mut contestants = [
+        Contestant::new("valence, filtered", || run(&filter)),
+        Contestant::new("valence, every sample", || run(&everything)),
+        Contestant::new("prometheus-parse", || {
+            let lines = text.lines().map(|line| Ok(line.to_owned()));
+            black_box(prometheus_parse::Scrape::parse(lines).is_ok());
+        }),
+        Contestant::new("counting line ends", || {
+            black_box(memchr::memchr_iter(b'\n', exposition).count());
+        }),
+    ];
+    let times = medians(&mut contestants);
+    let lines = memchr::memchr_iter(b'\n', exposition).count();
+    for (contestant, time) in contestants.iter().zip(&times) {
+        let seconds = time.as_secs_f64();
+        let megabytes = exposition.len() as f64 / 1e6 / seconds;
+        let per_line = seconds * 1e9 / lines as f64;
+        let ratio = seconds / times.first().map_or(f64::NAN, std::time::Duration::as_secs_f64);
+        println!(
+            "{input:<44} {:<28} {megabytes:>10.0} {per_line:>10.1} {ratio:>7.2}x",
+            contestant.name
+        );
+    }
+}
