@@ -2,10 +2,18 @@
 //!
 //! Results go to the standard output, everything else to the standard error.
 
+pub mod check;
+pub mod cluster;
+pub mod completions;
 pub mod crds;
+pub mod explain;
+pub mod export;
+pub mod format;
 mod operator;
 pub mod output;
 pub mod run;
+pub mod slo;
+pub mod status;
 
 use std::process::ExitCode;
 
@@ -25,8 +33,20 @@ pub struct Valence {
 pub enum Command {
     /// Run the operator: the admission webhook, the recommender and its metrics.
     Run(run::Arguments),
+    /// Show every managed Deployment in a line.
+    Status(status::Arguments),
+    /// Explain each number of a recommendation: what bound it, and what would change it.
+    Explain(explain::Arguments),
+    /// Check a cluster, before and after Valence is installed.
+    Check(check::Arguments),
+    /// Write recommended values as a kustomize patch or a manifest.
+    Export(export::Arguments),
+    /// Turn objectives from and into OpenSLO.
+    Slo(slo::Arguments),
     /// Print the CustomResourceDefinitions as YAML.
     Crds(crds::Arguments),
+    /// Print completions for a shell.
+    Completions(completions::Arguments),
 }
 
 impl Valence {
@@ -49,7 +69,13 @@ impl Command {
     async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Run(arguments) => arguments.run().await,
+            Self::Status(arguments) => arguments.run().await,
+            Self::Explain(arguments) => arguments.run().await,
+            Self::Check(arguments) => arguments.run().await,
+            Self::Export(arguments) => arguments.run().await,
+            Self::Slo(arguments) => arguments.run(),
             Self::Crds(arguments) => arguments.run(),
+            Self::Completions(arguments) => arguments.run(),
         }
     }
 }

@@ -32,6 +32,11 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Tells a person something beside the result.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// Reports an error with its causes in one line and the exit code for it.
 #[must_use]
 pub fn fail(error: &anyhow::Error) -> ExitCode {

@@ -69,7 +69,10 @@ pub enum LogFormat {
 }
 
 /// An interval from 100 ms to 10 minutes in Go's notation.
-fn interval(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// When it is not one.
+pub fn interval(text: &str) -> Result<Duration, String> {
     let seconds = text
         .parse::<GoDuration>()
         .and_then(|duration| duration.seconds())

@@ -112,10 +112,13 @@ pub fn objective(objective: &Objective) -> String {
     )
 }
 
+/// What a name ends with, and how its value is written.
+type Unit = (&'static str, fn(f64) -> String);
+
 /// A named number with its unit, which its name ends with: `demand_cpu_seconds` becomes (`demand cpu`, `4.1 ms`).
 #[must_use]
 pub fn measure(name: &str, value: f64) -> (String, String) {
-    const UNITS: [(&str, fn(f64) -> String); 9] = [
+    const UNITS: [Unit; 9] = [
         ("_at_seconds", |v| seconds(v)),
         ("_seconds", |v| seconds(v)),
         ("_cores", |v| format!("{} cores", number(v))),

@@ -116,6 +116,7 @@ fn learnt() -> Workload {
         original: BTreeMap::from([("app".to_owned(), resources(500, 256))]),
         load_per_second: Some(7.2),
         compliance: vec![compliance(webapps(), Verdict::Met, Some(0.9984), 0.84)],
+        counted: Vec::new(),
         curves: vec![curve(webapps(), 0.018, 14.0, 10.3)],
         numbers: BTreeMap::from([
             ("concurrency_per_pod".to_owned(), 0.42),

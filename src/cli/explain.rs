@@ -1,0 +1,249 @@
+//! `valence explain`: each number of a recommendation, what bound it, and what would change it.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use serde::de::DeserializeOwned;
+
+use super::cluster::{Cluster, deployment_name, or_hint};
+use super::format::{Format, Table, render, yaml};
+use super::output;
+use super::status::objective;
+use crate::api::recommendation::{ContainerRecommendation, RecommendationStatus, ResourceAmounts};
+use crate::api::{Condition, Recommendation};
+use crate::core::decision::{Bound, ModelState};
+use crate::report::words;
+
+/// Arguments of `valence explain`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The Deployment: deploy/NAME.
+    #[arg(value_name = "deploy/NAME", value_parser = deployment_name)]
+    deployment: String,
+
+    #[command(flatten)]
+    cluster: Cluster,
+
+    /// How to write the result; json and yaml give the status of the Recommendation.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+impl Arguments {
+    /// Prints the explanation.
+    ///
+    /// # Errors
+    /// When there is no recommendation for the Deployment, with what is missing.
+    pub async fn run(&self) -> anyhow::Result<ExitCode> {
+        let (client, namespace) = self.cluster.connect().await?;
+        let api: Api<Recommendation> = Api::namespaced(client.clone(), &namespace);
+        let Some(found) = api
+            .get_opt(&self.deployment)
+            .await
+            .context("recommendations cannot be read")?
+        else {
+            anyhow::bail!("{}", self.missing(client, &namespace).await?);
+        };
+        let status = found.status.unwrap_or_default();
+        let text = match self.output {
+            Format::Table => explanation(&namespace, &self.deployment, &status),
+            Format::Yaml => yaml(&status)?,
+            other => render(other, &status, inputs)?,
+        };
+        output::print(&text)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Why there is nothing to explain.
+    async fn missing(&self, client: kube::Client, namespace: &str) -> anyhow::Result<String> {
+        let api: Api<Deployment> = Api::namespaced(client, namespace);
+        let name = &self.deployment;
+        or_hint(api.get(name).await, || {
+            format!("there is no Deployment {namespace}/{name}")
+        })?;
+        Ok(format!(
+            "no ServiceLevelObjective of namespace {namespace} selects the labels of Deployment {name}, or it has just been \
+             applied: see `kubectl get vslo -n {namespace}`"
+        ))
+    }
+}
+
+/// The explanation for people.
+#[must_use]
+pub fn explanation(namespace: &str, name: &str, status: &RecommendationStatus) -> String {
+    let mut text = String::new();
+    let mode = if status.live {
+        "live: written at admission"
+    } else {
+        "recommended only"
+    };
+    let _ = writeln!(text, "{namespace}/{name}   {mode}");
+    if !status.reason.is_empty() {
+        let _ = writeln!(text, "\n  {}", status.reason);
+    }
+    section(
+        &mut text,
+        "Objectives",
+        &status.objectives.iter().map(objective).collect::<Vec<_>>(),
+    );
+    section(&mut text, "Observed", &observed(status));
+    section(&mut text, "Recommended", &recommended(status));
+    section(&mut text, "Why", &why(status));
+    section(&mut text, "From these inputs", &measures(status));
+    section(&mut text, "In the way", &obstacles(status));
+    text
+}
+
+fn section(text: &mut String, title: &str, lines: &[String]) {
+    if !lines.is_empty() {
+        let _ = writeln!(text, "\n{title}");
+        for line in lines {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+}
+
+fn observed(status: &RecommendationStatus) -> Vec<String> {
+    let Some(observed) = &status.observed else {
+        return Vec::new();
+    };
+    let percentile = observed
+        .percentile
+        .map_or_else(String::new, |percentile| format!(" at p{percentile}"));
+    [
+        observed
+            .throughput_per_minute
+            .map(|load| format!("load         {}/min", words::number(load))),
+        observed
+            .latency
+            .as_ref()
+            .map(|latency| format!("latency      {latency}{percentile}")),
+        observed
+            .compliance
+            .as_ref()
+            .map(|share| format!("in time      {share} of requests")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn recommended(status: &RecommendationStatus) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(replicas) = status.replicas {
+        let now = status.current_replicas.filter(|current| *current != replicas);
+        let now = now.map_or_else(String::new, |current| format!("  (now {current})"));
+        lines.push(format!("replicas     {replicas}{now}"));
+    }
+    lines.extend(
+        status
+            .containers
+            .iter()
+            .map(|container| container_line(container, status)),
+    );
+    lines
+}
+
+fn container_line(container: &ContainerRecommendation, status: &RecommendationStatus) -> String {
+    let original = status.original.as_ref();
+    let written = original.and_then(|original| original.containers.iter().find(|one| one.name == container.name));
+    let written = written.filter(|written| written.requests != container.requests);
+    let written = written.map_or_else(String::new, |written| {
+        format!("  (as written: {})", amounts(&written.requests))
+    });
+    format!(
+        "{:<12} requests {}; limits {}{written}",
+        container.name,
+        amounts(&container.requests),
+        amounts(&container.limits)
+    )
+}
+
+fn amounts(amounts: &ResourceAmounts) -> String {
+    let part = |what: &str, value: &Option<String>| value.as_ref().map(|value| format!("{what} {value}"));
+    let parts: Vec<_> = [part("cpu", &amounts.cpu), part("memory", &amounts.memory)]
+        .into_iter()
+        .flatten()
+        .collect();
+    if parts.is_empty() {
+        "none".to_owned()
+    } else {
+        parts.join(", ")
+    }
+}
+
+fn why(status: &RecommendationStatus) -> Vec<String> {
+    let bound: Option<Bound> = named(&status.bound);
+    let state: Option<ModelState> = named(&status.state);
+    let smaller = status
+        .explanation
+        .as_ref()
+        .map(|explanation| explanation.next_smaller.clone());
+    [
+        state.map(|state| format!("model        {}: {}", status.state, words::state(state))),
+        bound.map(|bound| format!("decided by   {}", words::bound(bound))),
+        smaller
+            .filter(|text| !text.is_empty())
+            .map(|text| format!("one smaller  {text}")),
+        bound.map(|bound| format!("to change it {}", words::remedy(bound))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A value of the core by the name that the status gives it.
+fn named<T: DeserializeOwned>(name: &str) -> Option<T> {
+    serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
+}
+
+fn measures(status: &RecommendationStatus) -> Vec<String> {
+    let all = status
+        .explanation
+        .iter()
+        .flat_map(|explanation| &explanation.inputs)
+        .map(|(name, value)| words::measure(name, *value));
+    let all: Vec<_> = all.collect();
+    let width = all
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or_default();
+    all.iter()
+        .map(|(name, value)| format!("{name:<width$}  {value}"))
+        .collect()
+}
+
+/// Conditions that say that all is well; the others say that something is not.
+const GOOD_WHEN_TRUE: [&str; 6] = [
+    "Ready",
+    "Confident",
+    "Metrics",
+    "ResourceMetrics",
+    "AnnotationsValid",
+    "Converged",
+];
+
+/// Conditions that are as they should not be.
+fn obstacles(status: &RecommendationStatus) -> Vec<String> {
+    let wrong = |one: &&Condition| one.is_true() != GOOD_WHEN_TRUE.contains(&one.type_.as_str());
+    status
+        .conditions
+        .iter()
+        .filter(wrong)
+        .map(|one| format!("{}: {} ({})", one.type_, one.message, one.reason))
+        .collect()
+}
+
+/// The inputs as rows, for a spreadsheet.
+fn inputs(status: &RecommendationStatus) -> Table {
+    let all = status.explanation.iter().flat_map(|explanation| &explanation.inputs);
+    Table {
+        headings: vec!["INPUT", "VALUE"],
+        rows: all.map(|(name, value)| vec![name.clone(), value.to_string()]).collect(),
+    }
+}

@@ -1,0 +1,56 @@
+//! `valence slo`: objectives from and to OpenSLO, for the part of it that means the same.
+
+mod export;
+mod import;
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+
+/// Kind of the metric source by which an exported objective is known again.
+const SOURCE: &str = "valence";
+
+/// Arguments of `valence slo`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Turn OpenSLO objectives into ServiceLevelObjectives; what does not map is refused by name.
+    Import(import::Arguments),
+    /// Turn ServiceLevelObjectives into OpenSLO.
+    Export(export::Arguments),
+}
+
+impl Arguments {
+    /// Prints the result as YAML documents.
+    ///
+    /// # Errors
+    /// When a document cannot be read or does not map, with the field.
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        match &self.command {
+            Command::Import(arguments) => arguments.run(),
+            Command::Export(arguments) => arguments.run(),
+        }
+    }
+}
+
+/// The YAML documents of a file, or of the standard input for `-`.
+fn documents(file: &PathBuf) -> anyhow::Result<Vec<serde_json::Value>> {
+    let text = if file.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text)?;
+        text
+    } else {
+        std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?
+    };
+    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text)?;
+    Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
+}
