@@ -2,6 +2,7 @@
 //!
 //! They act through the API like anybody else, so that admission webhooks see all that they do.
 
+mod autoscaler;
 mod deployment;
 mod disruption;
 mod endpoints;
@@ -39,6 +40,7 @@ pub fn start(
     endpoints::start(informers, tasks, client_of("endpoint-controller")?);
     disruption::start(informers, tasks, client_of("disruption-controller")?);
 
+    autoscaler::start(informers, tasks, client_of("horizontal-pod-autoscaler")?);
     Ok(())
 }
 

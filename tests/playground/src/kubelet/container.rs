@@ -42,7 +42,11 @@ pub enum Part {
 impl Part {
     /// The part of an init container.
     pub fn of_init(container: &Container) -> Self {
-        if is_sidecar(container) { Self::Sidecar } else { Self::Initial }
+        if is_sidecar(container) {
+            Self::Sidecar
+        } else {
+            Self::Initial
+        }
     }
 }
 
@@ -123,8 +127,17 @@ impl ContainerRuntime {
 
     /// CPU seconds of all its instances, and the memory that the present one holds; `None` while none runs.
     pub fn usage(&self) -> Option<Usage> {
-        let usage = self.instance.lock().as_ref().filter(|instance| !instance.has_ended())?.control.usage();
-        Some(Usage { cpu_seconds: usage.cpu_seconds + *self.used_before.lock(), ..usage })
+        let usage = self
+            .instance
+            .lock()
+            .as_ref()
+            .filter(|instance| !instance.has_ended())?
+            .control
+            .usage();
+        Some(Usage {
+            cpu_seconds: usage.cpu_seconds + *self.used_before.lock(),
+            ..usage
+        })
     }
 
     /// The running instance.
@@ -154,8 +167,15 @@ impl ContainerRuntime {
     }
 
     fn about(&self) -> ObjectReference {
-        let list = if self.part == Part::Main { "containers" } else { "initContainers" };
-        ObjectReference { field_path: Some(format!("spec.{list}{{{}}}", self.name())), ..reference(self.pod().as_ref()) }
+        let list = if self.part == Part::Main {
+            "containers"
+        } else {
+            "initContainers"
+        };
+        ObjectReference {
+            field_path: Some(format!("spec.{list}{{{}}}", self.name())),
+            ..reference(self.pod().as_ref())
+        }
     }
 
     async fn event(&self, type_: &str, reason: &str, message: String) {
@@ -172,7 +192,11 @@ impl ContainerRuntime {
                 Ok(None) => return,
                 Err(()) => {
                     wait = self.longer(wait);
-                    if self.sleep(wait, &mut stop).await { continue } else { return }
+                    if self.sleep(wait, &mut stop).await {
+                        continue;
+                    } else {
+                        return;
+                    }
                 }
             };
             first = false;
@@ -203,7 +227,11 @@ impl ContainerRuntime {
 
     fn longer(&self, wait: Duration) -> Duration {
         let options = &self.node.options;
-        if wait.is_zero() { options.back_off } else { (wait * 2).min(options.back_off_most) }
+        if wait.is_zero() {
+            options.back_off
+        } else {
+            (wait * 2).min(options.back_off_most)
+        }
     }
 
     /// The first restart comes at once, the others later and later. False when stopped meanwhile.
@@ -213,11 +241,23 @@ impl ContainerRuntime {
         if this_time.is_zero() {
             return true;
         }
-        let message = format!("back-off {}s restarting failed container={}", this_time.as_secs(), self.name());
-        self.change(|view| view.state = State::Waiting { reason: "CrashLoopBackOff".into(), message });
+        let message = format!(
+            "back-off {}s restarting failed container={}",
+            this_time.as_secs(),
+            self.name()
+        );
+        self.change(|view| {
+            view.state = State::Waiting {
+                reason: "CrashLoopBackOff".into(),
+                message,
+            }
+        });
         let pod = self.pod();
-        let message =
-            format!("Back-off restarting failed container {} in pod {}", self.name(), pod.name_any());
+        let message = format!(
+            "Back-off restarting failed container {} in pod {}",
+            self.name(),
+            pod.name_any()
+        );
         self.event("Warning", "BackOff", message).await;
         self.sleep(this_time, stop).await
     }
@@ -248,16 +288,23 @@ impl ContainerRuntime {
             Ok(program) => program,
             Err(error) => {
                 let message = format!("Failed to pull image \"{image}\": {error}");
-                self.fail(if first { "ErrImagePull" } else { "ImagePullBackOff" }, "Failed", message).await;
+                self.fail(
+                    if first { "ErrImagePull" } else { "ImagePullBackOff" },
+                    "Failed",
+                    message,
+                )
+                .await;
                 return Err(());
             }
         };
         if first {
-            self.event("Normal", "Pulling", format!("Pulling image \"{image}\"")).await;
+            self.event("Normal", "Pulling", format!("Pulling image \"{image}\""))
+                .await;
             if !self.sleep(self.node.start_delay(), stop).await {
                 return Ok(None);
             }
-            self.event("Normal", "Pulled", format!("Successfully pulled image \"{image}\"")).await;
+            self.event("Normal", "Pulled", format!("Successfully pulled image \"{image}\""))
+                .await;
         } else {
             self.log.turn();
             let message = format!("Container image \"{image}\" already present on machine");
@@ -270,7 +317,8 @@ impl ContainerRuntime {
                 return Err(());
             }
         };
-        self.event("Normal", "Created", format!("Created container: {}", spec.name)).await;
+        self.event("Normal", "Created", format!("Created container: {}", spec.name))
+            .await;
         *self.instance.lock() = Some(instance.clone());
         let has_readiness = spec.readiness_probe.is_some();
         let has_startup = spec.startup_probe.is_some();
@@ -281,12 +329,18 @@ impl ContainerRuntime {
             view.ready = !has_startup && !has_readiness;
             view.resources.clone_from(&spec.resources);
         });
-        self.event("Normal", "Started", format!("Started container {}", spec.name)).await;
+        self.event("Normal", "Started", format!("Started container {}", spec.name))
+            .await;
         Ok(Some(instance))
     }
 
     async fn fail(&self, state: &str, reason: &str, message: String) {
-        self.change(|view| view.state = State::Waiting { reason: state.into(), message: message.clone() });
+        self.change(|view| {
+            view.state = State::Waiting {
+                reason: state.into(),
+                message: message.clone(),
+            }
+        });
         self.event("Warning", reason, message).await;
     }
 
@@ -304,10 +358,15 @@ impl ContainerRuntime {
             words.iter().map(|word| expand(word, variables)).collect()
         };
         let started = match program {
-            Program::Binary { path, arguments, operator } => {
+            Program::Binary {
+                path,
+                arguments,
+                operator,
+            } => {
                 let arguments = self.node.fit_to_host(&path, expanded(arguments, &variables));
                 if operator {
-                    self.give_credentials(&pod, &mut variables).map_err(|error| ("CreateContainerError", error))?;
+                    self.give_credentials(&pod, &mut variables)
+                        .map_err(|error| ("CreateContainerError", error))?;
                 }
                 process::start(&path, &arguments, &variables, &self.log)
             }
@@ -335,10 +394,19 @@ impl ContainerRuntime {
     /// Watches over a running instance until it has ended.
     async fn supervise(&self, instance: &Instance, stop: &mut watch::Receiver<Stop>) -> End {
         let spec = self.spec();
-        if let Some(hook) = spec.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref()) {
+        if let Some(hook) = spec
+            .lifecycle
+            .as_ref()
+            .and_then(|lifecycle| lifecycle.post_start.as_ref())
+        {
             let done = Action::of_hook(hook).run(self.address, &spec).await;
             if let Err(error) = done {
-                self.event("Warning", "FailedPostStartHook", format!("PostStartHook failed: {error}")).await;
+                self.event(
+                    "Warning",
+                    "FailedPostStartHook",
+                    format!("PostStartHook failed: {error}"),
+                )
+                .await;
             }
         }
         tokio::select! {
@@ -366,7 +434,12 @@ impl ContainerRuntime {
     }
 
     fn grace(&self) -> Duration {
-        let seconds = self.pod().spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
+        let seconds = self
+            .pod()
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.termination_grace_period_seconds)
+            .unwrap_or(30);
         Duration::from_secs(seconds.max(0) as u64)
     }
 
@@ -379,10 +452,14 @@ impl ContainerRuntime {
     async fn shut_down(&self, instance: &Instance, stop: &mut watch::Receiver<Stop>) -> Exit {
         let spec = self.spec();
         let mut politely = std::pin::pin!(async {
-            if let Some(hook) = spec.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref())
+            if let Some(hook) = spec
+                .lifecycle
+                .as_ref()
+                .and_then(|lifecycle| lifecycle.pre_stop.as_ref())
                 && let Err(error) = Action::of_hook(hook).run(self.address, &spec).await
             {
-                self.event("Warning", "FailedPreStopHook", format!("PreStopHook failed: {error}")).await;
+                self.event("Warning", "FailedPreStopHook", format!("PreStopHook failed: {error}"))
+                    .await;
             }
             instance.control.terminate();
             instance.ended().await
@@ -448,7 +525,8 @@ impl ContainerRuntime {
         match schedule.once(self.address, spec).await {
             Ok(()) => true,
             Err(error) => {
-                self.event("Warning", "Unhealthy", format!("{kind} probe failed: {error}")).await;
+                self.event("Warning", "Unhealthy", format!("{kind} probe failed: {error}"))
+                    .await;
                 false
             }
         }
@@ -488,7 +566,11 @@ impl ContainerRuntime {
         tokio::time::sleep(schedule.initial_delay).await;
         let mut failures = 0;
         while failures < schedule.failures {
-            failures = if self.probe("Liveness", spec, schedule).await { 0 } else { failures + 1 };
+            failures = if self.probe("Liveness", spec, schedule).await {
+                0
+            } else {
+                failures + 1
+            };
             if failures < schedule.failures {
                 tokio::time::sleep(schedule.period).await;
             }
@@ -498,7 +580,9 @@ impl ContainerRuntime {
     fn record_end(&self, instance: &Instance, exit: Exit, started: &Time) {
         *self.used_before.lock() += instance.control.usage().cpu_seconds;
         let reason = match exit {
-            Exit { out_of_memory: true, .. } => "OOMKilled",
+            Exit {
+                out_of_memory: true, ..
+            } => "OOMKilled",
             Exit { code: 0, .. } => "Completed",
             _ => "Error",
         };

@@ -98,7 +98,8 @@ impl Kubelet {
     async fn follow_pods(self: Arc<Self>) {
         let mut changes = self.informers.pods.subscribe();
         while let Some(pod) = changes.recv().await {
-            let bound = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(self.node.options.name.as_str());
+            let bound =
+                pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(self.node.options.name.as_str());
             if bound {
                 self.take(pod);
             }
@@ -108,7 +109,11 @@ impl Kubelet {
     /// Passes a change on to the pod, starts it when it is new, forgets it when the object is gone.
     fn take(self: &Arc<Self>, pod: Arc<Pod>) {
         let Some(uid) = pod.uid() else { return };
-        let stored = self.informers.pods.store().find(|known| known.uid().as_ref() == Some(&uid));
+        let stored = self
+            .informers
+            .pods
+            .store()
+            .find(|known| known.uid().as_ref() == Some(&uid));
         let mut pods = self.pods.write();
         match (pods.get(&uid), stored) {
             (Some(known), Some(stored)) => {
@@ -159,15 +164,27 @@ impl Kubelet {
         self.pods.write().clear();
     }
 
+    /// Kills everything that runs, without waiting.
+    pub fn kill_now(&self) {
+        self.killed.cancel();
+        self.pods.read().values().for_each(|known| known.runtime.kill());
+    }
+
     async fn follow_usage(self: Arc<Self>) {
         loop {
             tokio::time::sleep(SAMPLING).await;
             let running: Vec<_> = {
                 let pods = self.pods.read();
-                let containers = pods.iter().flat_map(|(uid, known)| known.runtime.all().map(move |c| (uid, c)));
-                containers.filter_map(|(uid, c)| Some(((uid.clone(), c.name()), c.usage()?))).collect()
+                let containers = pods
+                    .iter()
+                    .flat_map(|(uid, known)| known.runtime.all().map(move |c| (uid, c)));
+                containers
+                    .filter_map(|(uid, c)| Some(((uid.clone(), c.name()), c.usage()?)))
+                    .collect()
             };
-            self.averages.lock().sample(Instant::now(), self.node.options.usage_window, running);
+            self.averages
+                .lock()
+                .sample(Instant::now(), self.node.options.usage_window, running);
         }
     }
 
@@ -193,7 +210,14 @@ impl Kubelet {
     }
 
     /// The log of a container.
-    pub fn log(&self, namespace: &str, pod: &str, container: &str, previous: bool, tail: Option<usize>) -> Option<String> {
+    pub fn log(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        previous: bool,
+        tail: Option<usize>,
+    ) -> Option<String> {
         let pods = self.pods.read();
         let known = pods.values().find(|known| {
             let object = known.runtime.object();
@@ -219,6 +243,9 @@ impl Kubelet {
             object.name_any() == pod && object.namespace().as_deref() == Some(namespace)
         });
         let found = chosen.find_map(|known| known.runtime.all().find(|runtime| runtime.name() == container).cloned());
-        found.and_then(|container| container.instance()).inspect(|instance| instance.control.kill()).is_some()
+        found
+            .and_then(|container| container.instance())
+            .inspect(|instance| instance.control.kill())
+            .is_some()
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{
-    Node as NodeObject, NodeAddress, NodeCondition, NodeDaemonEndpoints, DaemonEndpoint, NodeSpec, NodeStatus, NodeSystemInfo,
+    DaemonEndpoint, Node as NodeObject, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus,
+    NodeSystemInfo,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -38,7 +39,10 @@ pub struct Capacity {
 impl Capacity {
     /// CPU and memory.
     pub fn resources(&self) -> Resources {
-        Resources { cpu: Some(self.cpu_cores), memory: Some(self.memory_bytes as f64) }
+        Resources {
+            cpu: Some(self.cpu_cores),
+            memory: Some(self.memory_bytes as f64),
+        }
     }
 
     fn quantities(&self) -> BTreeMap<String, Quantity> {
@@ -74,7 +78,11 @@ impl Default for NodeOptions {
     fn default() -> Self {
         Self {
             name: "playground".into(),
-            capacity: Capacity { cpu_cores: 16.0, memory_bytes: 64 << 30, pods: 250 },
+            capacity: Capacity {
+                cpu_cores: 16.0,
+                memory_bytes: 64 << 30,
+                pods: 250,
+            },
             start_delay: (Duration::from_millis(200), Duration::from_millis(500)),
             back_off: Duration::from_secs(10),
             back_off_most: Duration::from_secs(300),
@@ -126,14 +134,24 @@ impl Node {
     /// How long pulling an image takes this time.
     pub fn start_delay(&self) -> Duration {
         let (least, most) = self.options.start_delay;
-        if least >= most { least } else { rand::rng().random_range(least..most) }
+        if least >= most {
+            least
+        } else {
+            rand::rng().random_range(least..most)
+        }
     }
 
     /// Arguments that a binary needs because other pods run on the same kernel: without hot restart, Envoy does not
     /// claim shared memory that the next one would find taken.
     pub fn fit_to_host(&self, binary: &Path, mut arguments: Vec<String>) -> Vec<String> {
         let is_envoy = self.images.envoy.as_deref() == Some(binary);
-        let decided = ["--base-id", "--use-dynamic-base-id", "--disable-hot-restart", "--restart-epoch", "--mode"];
+        let decided = [
+            "--base-id",
+            "--use-dynamic-base-id",
+            "--disable-hot-restart",
+            "--restart-epoch",
+            "--mode",
+        ];
         let says = |argument: &String| decided.iter().any(|flag| argument.starts_with(flag));
         if is_envoy && !arguments.iter().any(says) {
             arguments.push("--disable-hot-restart".into());
@@ -160,7 +178,9 @@ impl Node {
             nodes.create(&PostParams::default(), &self.object()).await?;
         }
         let patch = json!({"status": self.status()});
-        nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        nodes
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
         self.renew_lease().await
     }
 
@@ -176,8 +196,20 @@ impl Node {
         let patch = Patch::Merge(json!({"spec": spec}));
         match leases.patch(name, &PatchParams::default(), &patch).await {
             Err(kube::Error::Api(status)) if status.code == 404 => {
-                let metadata = ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() };
-                leases.create(&PostParams::default(), &Lease { metadata, spec: Some(spec) }).await.map(drop)
+                let metadata = ObjectMeta {
+                    name: Some(name.into()),
+                    ..ObjectMeta::default()
+                };
+                leases
+                    .create(
+                        &PostParams::default(),
+                        &Lease {
+                            metadata,
+                            spec: Some(spec),
+                        },
+                    )
+                    .await
+                    .map(drop)
             }
             other => other.map(drop),
         }
@@ -185,20 +217,30 @@ impl Node {
 
     fn object(&self) -> NodeObject {
         let name = &self.options.name;
-        let labels = [("kubernetes.io/hostname", name.as_str()), ("kubernetes.io/os", "linux"), ("kubernetes.io/arch", "amd64")];
+        let labels = [
+            ("kubernetes.io/hostname", name.as_str()),
+            ("kubernetes.io/os", "linux"),
+            ("kubernetes.io/arch", "amd64"),
+        ];
         NodeObject {
             metadata: ObjectMeta {
                 name: Some(name.clone()),
                 labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
                 ..ObjectMeta::default()
             },
-            spec: Some(NodeSpec { pod_cidr: Some(self.network.cidr()), ..NodeSpec::default() }),
+            spec: Some(NodeSpec {
+                pod_cidr: Some(self.network.cidr()),
+                ..NodeSpec::default()
+            }),
             status: Some(self.status()),
         }
     }
 
     fn status(&self) -> NodeStatus {
-        let address = |type_: &str, address: String| NodeAddress { type_: type_.into(), address };
+        let address = |type_: &str, address: String| NodeAddress {
+            type_: type_.into(),
+            address,
+        };
         NodeStatus {
             capacity: Some(self.options.capacity.quantities()),
             allocatable: Some(self.options.capacity.quantities()),
@@ -207,7 +249,9 @@ impl Node {
                 address("Hostname", self.options.name.clone()),
             ]),
             conditions: Some(vec![ready()]),
-            daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: Some(DaemonEndpoint { port: 10250 }) }),
+            daemon_endpoints: Some(NodeDaemonEndpoints {
+                kubelet_endpoint: Some(DaemonEndpoint { port: 10250 }),
+            }),
             node_info: Some(NodeSystemInfo {
                 architecture: "amd64".into(),
                 container_runtime_version: format!("playground://{}", env!("CARGO_PKG_VERSION")),

@@ -53,7 +53,10 @@ pub struct Place {
 /// Starts an own program; a mistake on its command line ends it with code 2, as the real one would.
 pub fn start(arguments: Vec<String>, place: Place, log: &Arc<Log>) -> Instance {
     let (ended, exit) = watch::channel(None);
-    let signals = Signals { drain: CancellationToken::new(), kill: CancellationToken::new() };
+    let signals = Signals {
+        drain: CancellationToken::new(),
+        kill: CancellationToken::new(),
+    };
     let task = match Own::try_parse_from(arguments) {
         Ok(own) => own.start(&place, signals.clone(), log),
         Err(error) => {
@@ -65,7 +68,10 @@ pub fn start(arguments: Vec<String>, place: Place, log: &Arc<Log>) -> Instance {
         Ok(started) => started,
         Err(code) => {
             let _ = ended.send(Some(Exit::code(code)));
-            return Instance { control: Arc::new(Task { signals, worker: None }), exit };
+            return Instance {
+                control: Arc::new(Task { signals, worker: None }),
+                exit,
+            };
         }
     };
     let kill = signals.kill.clone();
@@ -77,7 +83,10 @@ pub fn start(arguments: Vec<String>, place: Place, log: &Arc<Log>) -> Instance {
         };
         let _ = ended.send(Some(Exit::code(code)));
     });
-    Instance { control: Arc::new(Task { signals, worker }), exit }
+    Instance {
+        control: Arc::new(Task { signals, worker }),
+        exit,
+    }
 }
 
 type Work = std::pin::Pin<Box<dyn Future<Output = i32> + Send>>;
@@ -108,17 +117,29 @@ impl Own {
     }
 }
 
-fn application(options: ApplicationOptions, place: &Place, signals: Signals, log: Arc<Log>) -> Result<(Work, Option<Worker>), i32> {
+fn application(
+    options: ApplicationOptions,
+    place: &Place,
+    signals: Signals,
+    log: Arc<Log>,
+) -> Result<(Work, Option<Worker>), i32> {
     let profile = options.profile().map_err(|error| {
         log.push(format!("error: {error:#}"));
         2
     })?;
-    let limits = PodLimits { cpu_limit: place.limits.cpu.or(options.cpu_limit), cpu_capacity: place.node_cores };
+    let limits = PodLimits {
+        cpu_limit: place.limits.cpu.or(options.cpu_limit),
+        cpu_capacity: place.node_cores,
+    };
     let worker = Worker::start(profile, limits, options.seed);
     worker.adjust(Adjustment::DemandScale(options.demand_scale));
     worker.adjust(Adjustment::DownstreamScale(options.downstream_scale));
-    let listen =
-        Listen { address: place.address, port: options.port, error_share: options.error_share, drain: signals.drain };
+    let listen = Listen {
+        address: place.address,
+        port: options.port,
+        error_share: options.error_share,
+        drain: signals.drain,
+    };
     log.push(format!("starting; will serve on {}:{}", listen.address, listen.port));
     let serving = worker.clone();
     let work = async move {
@@ -181,9 +202,17 @@ impl Control for Task {
     }
 
     fn usage(&self) -> Usage {
-        let Some(worker) = &self.worker else { return Usage { cpu_seconds: 0.0, memory_bytes: 4 << 20 } };
+        let Some(worker) = &self.worker else {
+            return Usage {
+                cpu_seconds: 0.0,
+                memory_bytes: 4 << 20,
+            };
+        };
         let (cpu_seconds, memory_bytes) = worker.usage();
-        Usage { cpu_seconds, memory_bytes }
+        Usage {
+            cpu_seconds,
+            memory_bytes,
+        }
     }
 
     fn resize(&self, limits: Resources) {
@@ -193,7 +222,10 @@ impl Control for Task {
     }
 
     fn adjust(&self, adjustment: Adjustment) -> bool {
-        self.worker.as_ref().inspect(|worker| worker.adjust(adjustment)).is_some()
+        self.worker
+            .as_ref()
+            .inspect(|worker| worker.adjust(adjustment))
+            .is_some()
     }
 }
 

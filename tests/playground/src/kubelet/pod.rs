@@ -49,11 +49,27 @@ impl PodRuntime {
         let address = IpAddr::from(node.network.pod(&object.uid().unwrap_or_default())?);
         let changed = Arc::new(Notify::new());
         let prepare = |part: Part, container: &Container| {
-            ContainerRuntime::new(Arc::clone(&node), part, pod.clone(), address, container, Arc::clone(&changed))
+            ContainerRuntime::new(
+                Arc::clone(&node),
+                part,
+                pod.clone(),
+                address,
+                container,
+                Arc::clone(&changed),
+            )
         };
         let spec = object.spec.clone().unwrap_or_default();
-        let init = spec.init_containers.iter().flatten().map(|c| prepare(Part::of_init(c), c)).collect();
-        let containers = spec.containers.iter().map(|container| prepare(Part::Main, container)).collect();
+        let init = spec
+            .init_containers
+            .iter()
+            .flatten()
+            .map(|c| prepare(Part::of_init(c), c))
+            .collect();
+        let containers = spec
+            .containers
+            .iter()
+            .map(|container| prepare(Part::Main, container))
+            .collect();
         Ok(Arc::new(Self {
             node: Arc::clone(&node),
             pod,
@@ -80,7 +96,9 @@ impl PodRuntime {
 
     /// Kills whatever still runs.
     pub fn kill(&self) {
-        self.all().filter_map(|container| container.instance()).for_each(|instance| instance.control.kill());
+        self.all()
+            .filter_map(|container| container.instance())
+            .for_each(|instance| instance.control.kill());
     }
 
     fn api(&self) -> Api<Pod> {
@@ -116,7 +134,8 @@ impl PodRuntime {
             while running.join_next().await.is_some() {}
         }
         let deadline = self.stop_main.borrow().unwrap_or_else(|| Instant::now() + self.grace());
-        self.stop_sidecars.send_replace(Some(deadline.max(Instant::now() + LEAST_FOR_SIDECARS)));
+        self.stop_sidecars
+            .send_replace(Some(deadline.max(Instant::now() + LEAST_FOR_SIDECARS)));
         sidecars.close();
         sidecars.wait().await;
     }
@@ -175,8 +194,15 @@ impl PodRuntime {
     /// Deletes the object now that nothing of it runs.
     async fn finish(&self) {
         let object = self.object();
-        let only_this = Preconditions { uid: object.uid(), ..Preconditions::default() };
-        let params = DeleteParams { grace_period_seconds: Some(0), preconditions: Some(only_this), ..DeleteParams::default() };
+        let only_this = Preconditions {
+            uid: object.uid(),
+            ..Preconditions::default()
+        };
+        let params = DeleteParams {
+            grace_period_seconds: Some(0),
+            preconditions: Some(only_this),
+            ..DeleteParams::default()
+        };
         for _ in 0..20 {
             match unless_gone(self.api().delete(&object.name_any(), &params).await) {
                 Ok(_) => return,
@@ -221,8 +247,15 @@ impl PodRuntime {
             let spec = pod.spec.as_ref();
             let find = |runtime: &Arc<ContainerRuntime>| {
                 let name = runtime.name();
-                let init = spec.and_then(|spec| spec.init_containers.as_ref()).into_iter().flatten();
-                let mut all = spec.map(|spec| spec.containers.iter()).into_iter().flatten().chain(init);
+                let init = spec
+                    .and_then(|spec| spec.init_containers.as_ref())
+                    .into_iter()
+                    .flatten();
+                let mut all = spec
+                    .map(|spec| spec.containers.iter())
+                    .into_iter()
+                    .flatten()
+                    .chain(init);
                 Some((all.find(|container| container.name == name)?, runtime.view()))
             };
             state::status(&Snapshot {
@@ -241,7 +274,11 @@ impl PodRuntime {
         let mut body = json!({"metadata": {"uid": pod.uid()}, "status": status});
         let earlier = serde_json::to_value(&pod.status).unwrap_or_default();
         crate::controllers::clear_absent(&mut body["status"], &earlier);
-        unless_gone(self.api().patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(body)).await)?;
+        unless_gone(
+            self.api()
+                .patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(body))
+                .await,
+        )?;
         Ok(())
     }
 
@@ -269,7 +306,11 @@ impl PodRuntime {
             self.node.options.capacity.resources(),
             others,
             *self.node.resizes.lock(),
-            |name| find(name).and_then(|container| container.usage()).map_or(0, |usage| usage.memory_bytes),
+            |name| {
+                find(name)
+                    .and_then(|container| container.usage())
+                    .map_or(0, |usage| usage.memory_bytes)
+            },
         );
         match verdict {
             Verdict::Nothing => {
@@ -277,9 +318,15 @@ impl PodRuntime {
             }
             Verdict::Change(changes) => self.resize_containers(pod, changes).await,
             Verdict::Refuse(condition) => {
-                let (reason, message) = (condition.reason.clone().unwrap_or_default(), condition.message.clone().unwrap_or_default());
+                let (reason, message) = (
+                    condition.reason.clone().unwrap_or_default(),
+                    condition.message.clone().unwrap_or_default(),
+                );
                 if self.set_resize(vec![*condition]) {
-                    self.node.events.warning(pod.as_ref(), &format!("Resize{reason}"), message).await;
+                    self.node
+                        .events
+                        .warning(pod.as_ref(), &format!("Resize{reason}"), message)
+                        .await;
                 }
             }
         }

@@ -50,10 +50,16 @@ impl Action {
             return Self::Http(get.clone());
         }
         if let Some(socket) = &probe.tcp_socket {
-            return Self::Tcp { host: socket.host.clone(), port: socket.port.clone() };
+            return Self::Tcp {
+                host: socket.host.clone(),
+                port: socket.port.clone(),
+            };
         }
         if let Some(grpc) = &probe.grpc {
-            return Self::Grpc { port: grpc.port, service: grpc.service.clone().unwrap_or_default() };
+            return Self::Grpc {
+                port: grpc.port,
+                service: grpc.service.clone().unwrap_or_default(),
+            };
         }
         if probe.exec.is_some() { Self::Exec } else { Self::None }
     }
@@ -97,7 +103,9 @@ impl Action {
 fn number(port: &IntOrString, container: &Container) -> Result<u16, String> {
     let named = |name: &str| -> Option<i32> {
         let mut ports = container.ports.iter().flatten();
-        ports.find(|port: &&ContainerPort| port.name.as_deref() == Some(name)).map(|port| port.container_port)
+        ports
+            .find(|port: &&ContainerPort| port.name.as_deref() == Some(name))
+            .map(|port| port.container_port)
     };
     let number = match port {
         IntOrString::Int(number) => Some(*number),
@@ -121,7 +129,9 @@ async fn http_get(get: &HTTPGetAction, address: IpAddr, container: &Container) -
     let stream = connect(address, port).await?;
     let request = http_request(get, address, port)?;
     let status = if get.scheme.as_deref() == Some("HTTPS") {
-        let stream = tls::connect_without_verification(address, stream).await.map_err(|error| error.to_string())?;
+        let stream = tls::connect_without_verification(address, stream)
+            .await
+            .map_err(|error| error.to_string())?;
         exchange(stream, request).await?
     } else {
         exchange(stream, request).await?
@@ -136,7 +146,11 @@ fn http_request(get: &HTTPGetAction, address: IpAddr, port: u16) -> Result<Reque
     let path = get.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
     let mut builder = Request::builder()
         .method(Method::GET)
-        .uri(if path.starts_with('/') { path.to_owned() } else { format!("/{path}") })
+        .uri(if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("/{path}")
+        })
         .header(header::USER_AGENT, "kube-probe/1.36")
         .header(header::CONNECTION, "close");
     let headers = get.http_headers.iter().flatten();
@@ -154,7 +168,9 @@ async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Status
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
     tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
     let status = response.status();
@@ -165,8 +181,9 @@ where
 /// Asks grpc.health.v1.Health/Check; the answer must be SERVING.
 async fn grpc(address: SocketAddr, service: &str) -> Result<(), String> {
     let stream = connect(address.ip(), address.port()).await?;
-    let (mut sender, connection) =
-        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
     tokio::spawn(connection);
     let request = Request::post(format!("http://{address}/grpc.health.v1.Health/Check"))
         .header(header::CONTENT_TYPE, "application/grpc")
@@ -174,19 +191,34 @@ async fn grpc(address: SocketAddr, service: &str) -> Result<(), String> {
         .body(Full::new(health_request(service)))
         .map_err(|error| error.to_string())?;
     let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-    let body = response.into_body().collect().await.map_err(|error| error.to_string())?;
-    let status = body.trailers().and_then(|trailers| trailers.get("grpc-status")).cloned();
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(|error| error.to_string())?;
+    let status = body
+        .trailers()
+        .and_then(|trailers| trailers.get("grpc-status"))
+        .cloned();
     if status.as_ref().is_none_or(|status| status != "0") {
         return Err(format!("service unhealthy (grpc-status {status:?})"));
     }
     // Field 1 of the message is the status, 1 is SERVING.
-    if body.to_bytes().get(5..7) == Some(&[0x08, 0x01]) { Ok(()) } else { Err("service unhealthy (responded with NOT_SERVING)".into()) }
+    if body.to_bytes().get(5..7) == Some(&[0x08, 0x01]) {
+        Ok(())
+    } else {
+        Err("service unhealthy (responded with NOT_SERVING)".into())
+    }
 }
 
 /// A gRPC frame with the message HealthCheckRequest: field 1 is the name.
 fn health_request(service: &str) -> Bytes {
     let name = &service.as_bytes()[..service.len().min(120)];
-    let message = if name.is_empty() { Vec::new() } else { [&[0x0a, name.len() as u8], name].concat() };
+    let message = if name.is_empty() {
+        Vec::new()
+    } else {
+        [&[0x0a, name.len() as u8], name].concat()
+    };
     Bytes::from([&[0, 0, 0, 0, message.len() as u8], message.as_slice()].concat())
 }
 
@@ -213,7 +245,8 @@ impl Schedule {
         let seconds = |value: Option<i32>, default: u64| {
             Duration::from_secs(value.filter(|value| *value > 0).map_or(default, |value| value as u64))
         };
-        let count = |value: Option<i32>, default: u32| value.filter(|value| *value > 0).map_or(default, |value| value as u32);
+        let count =
+            |value: Option<i32>, default: u32| value.filter(|value| *value > 0).map_or(default, |value| value as u32);
         Self {
             action: Action::of_probe(probe),
             initial_delay: seconds(probe.initial_delay_seconds, 0),

@@ -49,8 +49,15 @@ pub fn start(
     keep_lines(child.stderr.take(), log);
     let (ended, exit) = watch::channel(None);
     tokio::spawn(async move { reap(child, ended).await });
-    let control = Process { pid, exit: exit.clone(), last_usage: Mutex::default() };
-    Ok(Instance { control: Arc::new(control), exit })
+    let control = Process {
+        pid,
+        exit: exit.clone(),
+        last_usage: Mutex::default(),
+    };
+    Ok(Instance {
+        control: Arc::new(control),
+        exit,
+    })
 }
 
 fn command(binary: &Path, arguments: &[String], variables: &BTreeMap<String, String>) -> Command {
@@ -201,7 +208,7 @@ mod tests {
         let mut usage = Usage::default();
         for _ in 0..100 {
             usage = instance.control.usage();
-            if usage.memory_bytes > 0 {
+            if usage.memory_bytes > 100_000 {
                 break;
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;

@@ -27,14 +27,19 @@ pub fn judge(
     mode: Resizes,
     memory_held: impl Fn(&str) -> u64,
 ) -> Verdict {
-    let changed: Vec<&Container> =
-        containers(pod).filter(|container| !same(container.resources.as_ref(), in_force(&container.name).as_ref())).collect();
+    let changed: Vec<&Container> = containers(pod)
+        .filter(|container| !same(container.resources.as_ref(), in_force(&container.name).as_ref()))
+        .collect();
     if changed.is_empty() {
         return Verdict::Nothing;
     }
     let wanted = pod_requests(pod);
     if mode == Resizes::Infeasible {
-        return refuse("PodResizePending", "Infeasible", "this node does not resize pods in place".into());
+        return refuse(
+            "PodResizePending",
+            "Infeasible",
+            "this node does not resize pods in place".into(),
+        );
     }
     for (name, wanted, has, taken) in [
         ("cpu", wanted.cpu, capacity.cpu, others.cpu),
@@ -46,20 +51,30 @@ pub fn judge(
             return refuse("PodResizePending", "Infeasible", message);
         }
         if wanted + taken > has || mode == Resizes::Deferred {
-            let message = format!("Node didn't have enough resource: {name}, requested: {wanted}, used: {taken}, capacity: {has}");
+            let message = format!(
+                "Node didn't have enough resource: {name}, requested: {wanted}, used: {taken}, capacity: {has}"
+            );
             return refuse("PodResizePending", "Deferred", message);
         }
     }
     for container in &changed {
         let limit = Resources::limits(container.resources.as_ref()).memory;
         let held = memory_held(&container.name);
-        if limit.is_some_and(|limit| (held as f64) > limit) && !needs_restart(container, in_force(&container.name).as_ref()) {
-            let message = format!("memory limit of container {} is below the {held} bytes that it holds", container.name);
+        if limit.is_some_and(|limit| (held as f64) > limit)
+            && !needs_restart(container, in_force(&container.name).as_ref())
+        {
+            let message = format!(
+                "memory limit of container {} is below the {held} bytes that it holds",
+                container.name
+            );
             return refuse("PodResizeInProgress", "Error", message);
         }
     }
     let change = |container: &Container| {
-        (container.name.clone(), needs_restart(container, in_force(&container.name).as_ref()))
+        (
+            container.name.clone(),
+            needs_restart(container, in_force(&container.name).as_ref()),
+        )
     };
     Verdict::Change(changed.into_iter().map(change).collect())
 }
@@ -78,9 +93,14 @@ fn refuse(type_: &str, reason: &str, message: String) -> Verdict {
 /// The containers whose resources can change: sidecars and the pod's containers.
 pub fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
     let spec = pod.spec.as_ref();
-    let sidecars = spec.and_then(|spec| spec.init_containers.as_ref()).into_iter().flatten();
+    let sidecars = spec
+        .and_then(|spec| spec.init_containers.as_ref())
+        .into_iter()
+        .flatten();
     let main = spec.map(|spec| spec.containers.iter()).into_iter().flatten();
-    sidecars.filter(|container| super::quantity::is_sidecar(container)).chain(main)
+    sidecars
+        .filter(|container| super::quantity::is_sidecar(container))
+        .chain(main)
 }
 
 fn amount(resources: Option<&ResourceRequirements>, name: &str, limit: bool) -> Option<f64> {
@@ -90,9 +110,11 @@ fn amount(resources: Option<&ResourceRequirements>, name: &str, limit: bool) -> 
 }
 
 fn same(a: Option<&ResourceRequirements>, b: Option<&ResourceRequirements>) -> bool {
-    ["cpu", "memory"]
-        .iter()
-        .all(|name| [true, false].iter().all(|limit| amount(a, name, *limit) == amount(b, name, *limit)))
+    ["cpu", "memory"].iter().all(|name| {
+        [true, false]
+            .iter()
+            .all(|limit| amount(a, name, *limit) == amount(b, name, *limit))
+    })
 }
 
 /// Whether a changed resource asks for a restart by its policy.
@@ -122,9 +144,17 @@ mod tests {
     }
 
     fn verdict(pod: &Pod, taken: f64, mode: Resizes, held: u64) -> Verdict {
-        let before = self::pod("100m", "64Mi", json!([])).spec.unwrap().containers[0].resources.clone();
-        let capacity = Resources { cpu: Some(4.0), memory: Some(1e9) };
-        let others = Resources { cpu: Some(taken), memory: Some(0.0) };
+        let before = self::pod("100m", "64Mi", json!([])).spec.unwrap().containers[0]
+            .resources
+            .clone();
+        let capacity = Resources {
+            cpu: Some(4.0),
+            memory: Some(1e9),
+        };
+        let others = Resources {
+            cpu: Some(taken),
+            memory: Some(0.0),
+        };
         judge(pod, |_| before.clone(), capacity, others, mode, |_| held)
     }
 
@@ -138,16 +168,31 @@ mod tests {
     #[test]
     fn what_fits_is_changed_in_place() {
         let in_place = Verdict::Change(vec![("app".into(), false)]);
-        assert_eq!(verdict(&pod("200m", "64Mi", json!([])), 1.0, Resizes::Done, 0), in_place);
-        assert_eq!(verdict(&pod("0.1", "64Mi", json!([])), 1.0, Resizes::Done, 0), Verdict::Nothing);
+        assert_eq!(
+            verdict(&pod("200m", "64Mi", json!([])), 1.0, Resizes::Done, 0),
+            in_place
+        );
+        assert_eq!(
+            verdict(&pod("0.1", "64Mi", json!([])), 1.0, Resizes::Done, 0),
+            Verdict::Nothing
+        );
     }
 
     #[test]
     fn what_does_not_fit_waits_or_is_infeasible() {
         let pending = |reason: &str| ("PodResizePending".to_owned(), reason.to_owned());
-        assert_eq!(reason(verdict(&pod("5", "64Mi", json!([])), 0.0, Resizes::Done, 0)), pending("Infeasible"));
-        assert_eq!(reason(verdict(&pod("2", "64Mi", json!([])), 3.0, Resizes::Done, 0)), pending("Deferred"));
-        assert_eq!(reason(verdict(&pod("200m", "64Mi", json!([])), 0.0, Resizes::Infeasible, 0)), pending("Infeasible"));
+        assert_eq!(
+            reason(verdict(&pod("5", "64Mi", json!([])), 0.0, Resizes::Done, 0)),
+            pending("Infeasible")
+        );
+        assert_eq!(
+            reason(verdict(&pod("2", "64Mi", json!([])), 3.0, Resizes::Done, 0)),
+            pending("Deferred")
+        );
+        assert_eq!(
+            reason(verdict(&pod("200m", "64Mi", json!([])), 0.0, Resizes::Infeasible, 0)),
+            pending("Infeasible")
+        );
     }
 
     #[test]

@@ -75,10 +75,21 @@ impl Scheduler {
         let namespace = pod.namespace().unwrap_or_default();
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
         let binding = Binding {
-            metadata: ObjectMeta { name: Some(pod.name_any()), namespace: Some(namespace.clone()), ..ObjectMeta::default() },
-            target: ObjectReference { kind: Some("Node".into()), name: Some(node.clone()), ..ObjectReference::default() },
+            metadata: ObjectMeta {
+                name: Some(pod.name_any()),
+                namespace: Some(namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            target: ObjectReference {
+                kind: Some("Node".into()),
+                name: Some(node.clone()),
+                ..ObjectReference::default()
+            },
         };
-        match api.create_subresource::<_, Value>("binding", &pod.name_any(), &PostParams::default(), &binding).await {
+        match api
+            .create_subresource::<_, Value>("binding", &pod.name_any(), &PostParams::default(), &binding)
+            .await
+        {
             Ok(_) => {
                 let message = format!("Successfully assigned {namespace}/{} to {node}", pod.name_any());
                 self.events.normal(pod.as_ref(), "Scheduled", message).await;
@@ -99,7 +110,9 @@ impl Scheduler {
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why,
             "lastTransitionTime": now(),
         }]}});
-        let written = api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(unscheduled)).await;
+        let written = api
+            .patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(unscheduled))
+            .await;
         if written.is_ok() {
             self.events.warning(pod.as_ref(), "FailedScheduling", why).await;
         }
@@ -108,19 +121,28 @@ impl Scheduler {
 
 fn is_ours(pod: &Pod) -> bool {
     let scheduler = pod.spec.as_ref().and_then(|spec| spec.scheduler_name.as_deref());
-    let gated = pod.spec.as_ref().is_some_and(|spec| spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()));
+    let gated = pod
+        .spec
+        .as_ref()
+        .is_some_and(|spec| spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()));
     is_active(pod) && !gated && matches!(scheduler, None | Some("default-scheduler"))
 }
 
 /// What pods have been given in all.
 pub fn total<'a>(pods: impl IntoIterator<Item = &'a Arc<Pod>>) -> Resources {
     let mut sum = (0.0, 0.0);
-    for pod in pods.into_iter().filter(|pod| !matches!(crate::controllers::objects::phase(pod), "Succeeded" | "Failed")) {
+    for pod in pods
+        .into_iter()
+        .filter(|pod| !matches!(crate::controllers::objects::phase(pod), "Succeeded" | "Failed"))
+    {
         let requests = pod_requests(pod);
         sum.0 += requests.cpu.unwrap_or(0.0);
         sum.1 += requests.memory.unwrap_or(0.0);
     }
-    Resources { cpu: Some(sum.0), memory: Some(sum.1) }
+    Resources {
+        cpu: Some(sum.0),
+        memory: Some(sum.1),
+    }
 }
 
 /// Why a pod does not fit beside those that are there.
@@ -162,6 +184,10 @@ mod tests {
         let why = unfit(&one, &[&half, &one], &options).unwrap();
         assert_eq!(why, "0/1 nodes are available: 1 Insufficient cpu.");
         options.capacity.pods = 2;
-        assert!(unfit(&half, &[&half, &half], &options).unwrap().contains("Too many pods"));
+        assert!(
+            unfit(&half, &[&half, &half], &options)
+                .unwrap()
+                .contains("Too many pods")
+        );
     }
 }

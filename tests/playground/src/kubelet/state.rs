@@ -28,7 +28,10 @@ pub enum State {
 impl State {
     /// Waiting without a message.
     pub fn waiting(reason: &str) -> Self {
-        Self::Waiting { reason: reason.into(), message: String::new() }
+        Self::Waiting {
+            reason: reason.into(),
+            message: String::new(),
+        }
     }
 
     fn as_api(&self) -> ContainerState {
@@ -41,10 +44,15 @@ impl State {
                 ..ContainerState::default()
             },
             Self::Running(since) => ContainerState {
-                running: Some(ContainerStateRunning { started_at: Some(since.clone()) }),
+                running: Some(ContainerStateRunning {
+                    started_at: Some(since.clone()),
+                }),
                 ..ContainerState::default()
             },
-            Self::Terminated(end) => ContainerState { terminated: Some((**end).clone()), ..ContainerState::default() },
+            Self::Terminated(end) => ContainerState {
+                terminated: Some((**end).clone()),
+                ..ContainerState::default()
+            },
         }
     }
 }
@@ -119,7 +127,11 @@ pub struct Snapshot<'a> {
 pub fn status(snapshot: &Snapshot<'_>) -> PodStatus {
     let before = snapshot.pod.status.clone().unwrap_or_default();
     let initialised = snapshot.init.iter().all(|(container, view)| {
-        if is_sidecar(container) { view.started || view.exit_code().is_some() } else { view.exit_code() == Some(0) }
+        if is_sidecar(container) {
+            view.started || view.exit_code().is_some()
+        } else {
+            view.exit_code() == Some(0)
+        }
     });
     let serving = |(container, view): &Seen<'_>| view.ready || !is_sidecar(container) && view.exit_code() == Some(0);
     let all_ready = !snapshot.containers.is_empty()
@@ -131,25 +143,53 @@ pub fn status(snapshot: &Snapshot<'_>) -> PodStatus {
         phase: Some(phase.into()),
         observed_generation: snapshot.pod.metadata.generation,
         host_ip: Some(snapshot.node_address.clone()),
-        host_ips: Some(vec![HostIP { ip: snapshot.node_address.clone() }]),
+        host_ips: Some(vec![HostIP {
+            ip: snapshot.node_address.clone(),
+        }]),
         pod_ip: snapshot.address.clone(),
         pod_ips: snapshot.address.clone().map(|ip| vec![PodIP { ip }]),
         start_time: before.start_time.clone().or_else(|| Some(snapshot.started.clone())),
-        qos_class: before.qos_class.clone().or_else(|| Some(qos_class(snapshot.pod).into())),
+        qos_class: before
+            .qos_class
+            .clone()
+            .or_else(|| Some(qos_class(snapshot.pod).into())),
         container_statuses: Some(snapshot.containers.iter().map(container_status).collect()),
-        init_container_statuses: (!snapshot.init.is_empty()).then(|| snapshot.init.iter().map(container_status).collect()),
+        init_container_statuses: (!snapshot.init.is_empty())
+            .then(|| snapshot.init.iter().map(container_status).collect()),
         ..PodStatus::default()
     };
     let unready = || {
-        let names = snapshot.containers.iter().chain(&snapshot.init).filter(|seen| !serving(seen)).map(|(c, _)| c.name.as_str());
-        Some(("ContainersNotReady", format!("containers with unready status: [{}]", names.collect::<Vec<_>>().join(" "))))
+        let names = snapshot
+            .containers
+            .iter()
+            .chain(&snapshot.init)
+            .filter(|seen| !serving(seen))
+            .map(|(c, _)| c.name.as_str());
+        Some((
+            "ContainersNotReady",
+            format!(
+                "containers with unready status: [{}]",
+                names.collect::<Vec<_>>().join(" ")
+            ),
+        ))
     };
-    let why_unready = if finished { Some(("PodCompleted", String::new())) } else { unready() };
-    let why_uninitialised = Some(("ContainersNotInitialized", "containers with incomplete status".to_owned()));
+    let why_unready = if finished {
+        Some(("PodCompleted", String::new()))
+    } else {
+        unready()
+    };
+    let why_uninitialised = Some((
+        "ContainersNotInitialized",
+        "containers with incomplete status".to_owned(),
+    ));
     status.conditions = Some(conditions(
         before.conditions.as_deref().unwrap_or_default(),
         [
-            ("PodReadyToStartContainers", snapshot.address.is_some() && !finished, None),
+            (
+                "PodReadyToStartContainers",
+                snapshot.address.is_some() && !finished,
+                None,
+            ),
             ("Initialized", initialised, why_uninitialised),
             ("Ready", all_ready && !finished, why_unready.clone()),
             ("ContainersReady", all_ready && !finished, why_unready),
@@ -162,13 +202,24 @@ pub fn status(snapshot: &Snapshot<'_>) -> PodStatus {
 }
 
 fn phase(snapshot: &Snapshot<'_>, initialised: bool) -> &'static str {
-    let failed_init =
-        snapshot.init.iter().any(|(container, view)| !is_sidecar(container) && view.exit_code().is_some_and(|code| code != 0));
-    let ended: Vec<i32> = snapshot.containers.iter().filter_map(|(_, view)| view.exit_code()).collect();
+    let failed_init = snapshot
+        .init
+        .iter()
+        .any(|(container, view)| !is_sidecar(container) && view.exit_code().is_some_and(|code| code != 0));
+    let ended: Vec<i32> = snapshot
+        .containers
+        .iter()
+        .filter_map(|(_, view)| view.exit_code())
+        .collect();
     if failed_init && !restarts(snapshot.pod) {
         return "Failed";
     }
-    if !initialised || snapshot.containers.iter().all(|(_, view)| !view.is_running() && view.id.is_none()) {
+    if !initialised
+        || snapshot
+            .containers
+            .iter()
+            .all(|(_, view)| !view.is_running() && view.id.is_none())
+    {
         return "Pending";
     }
     if ended.len() < snapshot.containers.len() {
@@ -176,7 +227,11 @@ fn phase(snapshot: &Snapshot<'_>, initialised: bool) -> &'static str {
     }
     match (ended.iter().all(|code| *code == 0), policy(snapshot.pod)) {
         _ if snapshot.pod.metadata.deletion_timestamp.is_some() => {
-            if ended.iter().all(|code| *code == 0) { "Succeeded" } else { "Failed" }
+            if ended.iter().all(|code| *code == 0) {
+                "Succeeded"
+            } else {
+                "Failed"
+            }
         }
         (_, "Always") => "Running",
         (true, _) => "Succeeded",
@@ -187,7 +242,10 @@ fn phase(snapshot: &Snapshot<'_>, initialised: bool) -> &'static str {
 
 /// The pod's restart policy.
 pub fn policy(pod: &Pod) -> &str {
-    pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always")
+    pod.spec
+        .as_ref()
+        .and_then(|spec| spec.restart_policy.as_deref())
+        .unwrap_or("Always")
 }
 
 fn restarts(pod: &Pod) -> bool {
@@ -198,14 +256,21 @@ fn container_status((container, view): &Seen<'_>) -> ContainerStatus {
     let image = container.image.clone().unwrap_or_default();
     ContainerStatus {
         name: container.name.clone(),
-        image_id: if view.id.is_some() { format!("playground://{image}") } else { String::new() },
+        image_id: if view.id.is_some() {
+            format!("playground://{image}")
+        } else {
+            String::new()
+        },
         image,
         container_id: view.id.clone(),
         ready: view.ready,
         started: Some(view.started),
         restart_count: view.restarts,
         state: Some(view.state.as_api()),
-        last_state: Some(ContainerState { terminated: view.last.clone(), ..ContainerState::default() }),
+        last_state: Some(ContainerState {
+            terminated: view.last.clone(),
+            ..ContainerState::default()
+        }),
         allocated_resources: view.resources.as_ref().and_then(|resources| resources.requests.clone()),
         resources: view.resources.clone(),
         ..ContainerStatus::default()
@@ -215,29 +280,47 @@ fn container_status((container, view): &Seen<'_>) -> ContainerStatus {
 type Claim = (&'static str, bool, Option<(&'static str, String)>);
 
 /// The conditions, keeping the time of the last transition where the status stays the same, and conditions of others.
-fn conditions(before: &[PodCondition], claims: [Claim; 5], resize: &[PodCondition], generation: Option<i64>) -> Vec<PodCondition> {
+fn conditions(
+    before: &[PodCondition],
+    claims: [Claim; 5],
+    resize: &[PodCondition],
+    generation: Option<i64>,
+) -> Vec<PodCondition> {
     let mut conditions = Vec::new();
     for (type_, holds, why_not) in claims {
         let status = if holds { "True" } else { "False" };
         let (reason, message) = why_not.filter(|_| !holds).unzip();
-        let same = before.iter().find(|condition| condition.type_ == type_ && condition.status == status);
+        let same = before
+            .iter()
+            .find(|condition| condition.type_ == type_ && condition.status == status);
         conditions.push(PodCondition {
             type_: type_.into(),
             status: status.into(),
             reason: reason.map(str::to_owned),
             message: message.filter(|message: &String| !message.is_empty()),
-            last_transition_time: same.and_then(|same| same.last_transition_time.clone()).or_else(|| Some(now())),
+            last_transition_time: same
+                .and_then(|same| same.last_transition_time.clone())
+                .or_else(|| Some(now())),
             last_probe_time: None,
             observed_generation: generation,
         });
     }
     let own = |type_: &str| {
-        conditions.iter().any(|condition: &PodCondition| condition.type_ == type_) || type_.starts_with("PodResize")
+        conditions
+            .iter()
+            .any(|condition: &PodCondition| condition.type_ == type_)
+            || type_.starts_with("PodResize")
     };
-    let foreign: Vec<PodCondition> = before.iter().filter(|condition| !own(&condition.type_)).cloned().collect();
+    let foreign: Vec<PodCondition> = before
+        .iter()
+        .filter(|condition| !own(&condition.type_))
+        .cloned()
+        .collect();
     let mut resize = resize.to_vec();
     for condition in &mut resize {
-        let same = before.iter().find(|earlier| earlier.type_ == condition.type_ && earlier.reason == condition.reason);
+        let same = before
+            .iter()
+            .find(|earlier| earlier.type_ == condition.type_ && earlier.reason == condition.reason);
         if let Some(same) = same {
             condition.last_transition_time.clone_from(&same.last_transition_time);
         }
@@ -249,27 +332,41 @@ fn conditions(before: &[PodCondition], claims: [Claim; 5], resize: &[PodConditio
 pub fn qos_class(pod: &Pod) -> &'static str {
     let spec = pod.spec.as_ref();
     let containers = spec.map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
-    let all: Vec<ResourceRequirements> =
-        containers.into_iter().flatten().map(|container| container.resources.clone().unwrap_or_default()).collect();
+    let all: Vec<ResourceRequirements> = containers
+        .into_iter()
+        .flatten()
+        .map(|container| container.resources.clone().unwrap_or_default())
+        .collect();
     let lists = |resources: &ResourceRequirements| {
-        (resources.limits.clone().unwrap_or_default(), resources.requests.clone().unwrap_or_default())
+        (
+            resources.limits.clone().unwrap_or_default(),
+            resources.requests.clone().unwrap_or_default(),
+        )
     };
     let guaranteed = |resources: &ResourceRequirements| {
         let (limits, requests) = lists(resources);
-        ["cpu", "memory"].iter().all(|name| match (limits.get(*name), requests.get(*name)) {
-            (Some(limit), Some(request)) => super::quantity::parse(limit) == super::quantity::parse(request),
-            (Some(_), None) => true,
-            (None, _) => false,
-        })
+        ["cpu", "memory"]
+            .iter()
+            .all(|name| match (limits.get(*name), requests.get(*name)) {
+                (Some(limit), Some(request)) => super::quantity::parse(limit) == super::quantity::parse(request),
+                (Some(_), None) => true,
+                (None, _) => false,
+            })
     };
     let names_any = |resources: &ResourceRequirements| {
         let (limits, requests) = lists(resources);
-        ["cpu", "memory"].iter().any(|name| limits.contains_key(*name) || requests.contains_key(*name))
+        ["cpu", "memory"]
+            .iter()
+            .any(|name| limits.contains_key(*name) || requests.contains_key(*name))
     };
     if !all.iter().any(names_any) {
         return "BestEffort";
     }
-    if all.iter().all(guaranteed) { "Guaranteed" } else { "Burstable" }
+    if all.iter().all(guaranteed) {
+        "Guaranteed"
+    } else {
+        "Burstable"
+    }
 }
 
 #[cfg(test)]
@@ -291,12 +388,25 @@ mod tests {
     }
 
     fn running(container: &Container, ready: bool) -> View {
-        View { state: State::Running(now()), ready, started: true, id: Some("x".into()), ..View::new(container) }
+        View {
+            state: State::Running(now()),
+            ready,
+            started: true,
+            id: Some("x".into()),
+            ..View::new(container)
+        }
     }
 
     fn ended(container: &Container, code: i32) -> View {
-        let end = ContainerStateTerminated { exit_code: code, ..ContainerStateTerminated::default() };
-        View { state: State::Terminated(Box::new(end)), id: Some("x".into()), ..View::new(container) }
+        let end = ContainerStateTerminated {
+            exit_code: code,
+            ..ContainerStateTerminated::default()
+        };
+        View {
+            state: State::Terminated(Box::new(end)),
+            id: Some("x".into()),
+            ..View::new(container)
+        }
     }
 
     fn status_of(pod: &Pod, init: View, main: View) -> PodStatus {
@@ -320,29 +430,50 @@ mod tests {
     #[test]
     fn a_pod_is_ready_only_with_its_sidecar() {
         let pod = pod("Always");
-        let (envoy, app) = (&pod.spec.as_ref().unwrap().init_containers.as_ref().unwrap()[0], &pod.spec.as_ref().unwrap().containers[0]);
+        let (envoy, app) = (
+            &pod.spec.as_ref().unwrap().init_containers.as_ref().unwrap()[0],
+            &pod.spec.as_ref().unwrap().containers[0],
+        );
         let starting = status_of(&pod, running(envoy, false), running(app, true));
         assert!(!holds(&starting, "Ready") && holds(&starting, "Initialized"));
         let ready = status_of(&pod, running(envoy, true), running(app, true));
         assert!(holds(&ready, "Ready") && holds(&ready, "ContainersReady"));
-        assert_eq!((ready.phase.as_deref(), ready.observed_generation), (Some("Running"), Some(4)));
+        assert_eq!(
+            (ready.phase.as_deref(), ready.observed_generation),
+            (Some("Running"), Some(4))
+        );
     }
 
     #[test]
     fn a_pod_is_pending_until_a_container_was_started() {
         let pod = pod("Always");
-        let (envoy, app) = (&pod.spec.as_ref().unwrap().init_containers.as_ref().unwrap()[0], &pod.spec.as_ref().unwrap().containers[0]);
-        assert_eq!(status_of(&pod, View::new(envoy), View::new(app)).phase.as_deref(), Some("Pending"));
-        assert_eq!(status_of(&pod, running(envoy, true), View::new(app)).phase.as_deref(), Some("Pending"));
+        let (envoy, app) = (
+            &pod.spec.as_ref().unwrap().init_containers.as_ref().unwrap()[0],
+            &pod.spec.as_ref().unwrap().containers[0],
+        );
+        assert_eq!(
+            status_of(&pod, View::new(envoy), View::new(app)).phase.as_deref(),
+            Some("Pending")
+        );
+        assert_eq!(
+            status_of(&pod, running(envoy, true), View::new(app)).phase.as_deref(),
+            Some("Pending")
+        );
     }
 
     #[test]
     fn a_pod_that_is_not_restarted_ends() {
-        for (policy, code, phase) in
-            [("Never", 0, "Succeeded"), ("Never", 1, "Failed"), ("OnFailure", 1, "Running"), ("Always", 0, "Running")]
-        {
+        for (policy, code, phase) in [
+            ("Never", 0, "Succeeded"),
+            ("Never", 1, "Failed"),
+            ("OnFailure", 1, "Running"),
+            ("Always", 0, "Running"),
+        ] {
             let pod = pod(policy);
-            let (envoy, app) = (&pod.spec.as_ref().unwrap().init_containers.as_ref().unwrap()[0], &pod.spec.as_ref().unwrap().containers[0]);
+            let (envoy, app) = (
+                &pod.spec.as_ref().unwrap().init_containers.as_ref().unwrap()[0],
+                &pod.spec.as_ref().unwrap().containers[0],
+            );
             let status = status_of(&pod, running(envoy, true), ended(app, code));
             assert_eq!(status.phase.as_deref(), Some(phase), "{policy} {code}");
         }
@@ -357,7 +488,10 @@ mod tests {
         for condition in first.conditions.as_mut().unwrap() {
             condition.last_transition_time = Some(Time("2026-01-01T00:00:00Z".parse().unwrap()));
         }
-        first.conditions.as_mut().unwrap().push(PodCondition { type_: "Theirs".into(), ..PodCondition::default() });
+        first.conditions.as_mut().unwrap().push(PodCondition {
+            type_: "Theirs".into(),
+            ..PodCondition::default()
+        });
         pod.status = Some(first.clone());
         let again = status_of(&pod, running(envoy, true), running(app, true));
         assert_eq!(again.conditions, first.conditions);
@@ -372,6 +506,9 @@ mod tests {
         assert_eq!(class(json!({})), "BestEffort");
         assert_eq!(class(json!({"requests": {"cpu": "1"}})), "Burstable");
         let equal = json!({"cpu": "1000m", "memory": "1Gi"});
-        assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": equal})), "Guaranteed");
+        assert_eq!(
+            class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": equal})),
+            "Guaranteed"
+        );
     }
 }

@@ -23,7 +23,9 @@ pub async fn connect_without_verification(address: IpAddr, stream: TcpStream) ->
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)).connect(ServerName::from(address), stream).await?)
+    Ok(TlsConnector::from(Arc::new(config))
+        .connect(ServerName::from(address), stream)
+        .await?)
 }
 
 #[derive(Debug)]

@@ -17,7 +17,12 @@ struct Samples(VecDeque<(Instant, Usage)>);
 impl Samples {
     fn push(&mut self, now: Instant, usage: Usage, window: Duration) {
         self.0.push_back((now, usage));
-        while self.0.len() > 2 && self.0.get(1).is_some_and(|(time, _)| now.duration_since(*time) >= window) {
+        while self.0.len() > 2
+            && self
+                .0
+                .get(1)
+                .is_some_and(|(time, _)| now.duration_since(*time) >= window)
+        {
             self.0.pop_front();
         }
     }
@@ -26,7 +31,12 @@ impl Samples {
     fn rate(&self) -> Option<(f64, u64)> {
         let ((first, before), (last, after)) = (self.0.front()?, self.0.back()?);
         let time = last.duration_since(*first).as_secs_f64();
-        (time > 0.0).then(|| (((after.cpu_seconds - before.cpu_seconds) / time).max(0.0), after.memory_bytes))
+        (time > 0.0).then(|| {
+            (
+                ((after.cpu_seconds - before.cpu_seconds) / time).max(0.0),
+                after.memory_bytes,
+            )
+        })
     }
 }
 
@@ -65,8 +75,15 @@ mod tests {
         let window = Duration::from_secs(5);
         for second in 0..=20u64 {
             // Half a core for ten seconds, then two cores.
-            let cpu_seconds = if second <= 10 { second as f64 * 0.5 } else { 5.0 + (second - 10) as f64 * 2.0 };
-            let usage = Usage { cpu_seconds, memory_bytes: second };
+            let cpu_seconds = if second <= 10 {
+                second as f64 * 0.5
+            } else {
+                5.0 + (second - 10) as f64 * 2.0
+            };
+            let usage = Usage {
+                cpu_seconds,
+                memory_bytes: second,
+            };
             averages.sample(start + Duration::from_secs(second), window, vec![(name.clone(), usage)]);
             if second == 10 {
                 assert_eq!(averages.of("uid", "app").unwrap().0, 0.5);

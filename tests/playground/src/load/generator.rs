@@ -115,8 +115,16 @@ impl Generator {
     /// One line about the last seconds.
     pub fn progress(&self, seconds: f64) -> String {
         let window = self.last(seconds);
-        let p99 = window.latencies.quantile(0.99).map_or("-".into(), |p99| format!("{:.0} ms", p99 * 1000.0));
-        format!("offered {:.1}/s, served {}, failed {}, p99 {p99}", window.rate(), window.served, window.failed)
+        let p99 = window
+            .latencies
+            .quantile(0.99)
+            .map_or("-".into(), |p99| format!("{:.0} ms", p99 * 1000.0));
+        format!(
+            "offered {:.1}/s, served {}, failed {}, p99 {p99}",
+            window.rate(),
+            window.served,
+            window.failed
+        )
     }
 
     /// Seconds since the start.
