@@ -16,7 +16,7 @@ use super::run::Arguments;
 use crate::cache::Cluster;
 use crate::recommender::lease::{Candidate, Leadership, Pace};
 use crate::recommender::{Options, Recommender};
-use crate::report::metrics::{Metrics, server};
+use crate::report::metrics::{Metrics, certificates, server};
 use crate::report::page::{self, cost::Prices};
 use crate::report::statsd;
 use crate::report::status::Board;
@@ -81,6 +81,7 @@ impl Operator {
     async fn open(&mut self, client: &Client) -> anyhow::Result<()> {
         let board = Arc::new(Board::default());
         let metrics = Metrics::new(Arc::clone(&board))?;
+        certificates::register(&metrics.registry, self.certificates.status())?;
         self.serve_metrics(metrics.clone()).await?;
         self.serve_page(Arc::clone(&board)).await?;
         if let Some(target) = self.arguments.statsd.clone() {

@@ -47,6 +47,7 @@ fn workload(matched: &Matched, managed: &Managed) -> Option<Workload> {
         current_replicas: desired_replicas(&matched.deployment),
         ready_pods: managed.ready_pods(),
         current: if current.is_empty() { original.clone() } else { current },
+        usage: managed.usage(),
         original_replicas: original_replicas(&matched.deployment),
         original,
         load_per_second: managed.load_per_second(),
@@ -139,6 +140,7 @@ fn from_status(cluster: &Cluster, known: &Arc<KnownRecommendation>) -> Option<Wo
             .and_then(|ready| u32::try_from(ready).ok())
             .unwrap_or_default(),
         current: original.clone(),
+        usage: BTreeMap::new(),
         original_replicas: original_replicas(&deployment),
         original,
         load_per_second: status

@@ -10,8 +10,9 @@ use crate::api::conditions::Condition;
 use crate::core::decision::{Bounds, Decision};
 use crate::core::objective::Objective;
 use crate::core::observation::{Observation, PodPhase, Resources};
+use crate::core::units::{Bytes, Cores};
 use crate::core::{Advisor, Settings};
-use crate::report::status::Counted;
+use crate::report::status::{Counted, Usage};
 
 /// How far back the observed throughput looks, in seconds.
 const THROUGHPUT_SECONDS: f64 = 60.0;
@@ -147,6 +148,23 @@ impl Managed {
     pub fn ready_pods(&self) -> u32 {
         let pods = self.last.iter().flat_map(|observation| &observation.pods);
         u32::try_from(pods.filter(|pod| pod.phase == PodPhase::Ready).count()).unwrap_or(u32::MAX)
+    }
+
+    /// What the containers of the pods that serve use.
+    #[must_use]
+    pub fn usage(&self) -> BTreeMap<String, Usage> {
+        let pods = self.last.iter().flat_map(|observation| &observation.pods);
+        let ready = pods.filter(|pod| pod.phase == PodPhase::Ready);
+        let mut seen: BTreeMap<String, (Vec<f64>, Option<Bytes>)> = BTreeMap::new();
+        for (name, container) in ready.flat_map(|pod| &pod.containers) {
+            let (cpu, memory) = seen.entry(name.clone()).or_default();
+            cpu.extend(container.cpu.map(|cpu| cpu.0));
+            *memory = (*memory).max(container.memory);
+        }
+        let mean = |all: Vec<f64>| (!all.is_empty()).then(|| Cores(all.iter().sum::<f64>() / all.len() as f64));
+        seen.into_iter()
+            .map(|(name, (cpu, memory))| (name, Usage { cpu: mean(cpu), memory }))
+            .collect()
     }
 
     /// Requests and limits in force: those of the newest ready pod.

@@ -10,6 +10,7 @@ use crate::core::decision::Decision;
 use crate::core::objective::Objective;
 use crate::core::observation::Resources;
 use crate::core::readout::{Compliance, Curve};
+use crate::core::units::{Bytes, Cores};
 
 /// Where the recommender puts what it knows after every cycle; read without a lock.
 #[derive(Debug, Default)]
@@ -62,6 +63,9 @@ pub struct Workload {
     pub ready_pods: u32,
     /// Requests and limits in force, by container: those of the newest ready pod, else of the template.
     pub current: BTreeMap<String, Resources>,
+    /// CPU in use on average and memory in use at the most over the pods that serve, by container; empty on replicas
+    /// that do not recommend.
+    pub usage: BTreeMap<String, Usage>,
     /// Replicas as the user wrote them.
     pub original_replicas: Option<u32>,
     /// Requests and limits as the user wrote them, by container.
@@ -78,6 +82,15 @@ pub struct Workload {
     pub numbers: BTreeMap<String, f64>,
     /// What stands in the way, each in a sentence.
     pub remarks: Vec<String>,
+}
+
+/// What a container uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// CPU, averaged over the pods that serve.
+    pub cpu: Option<Cores>,
+    /// Memory, of the pod that uses most.
+    pub memory: Option<Bytes>,
 }
 
 /// Requests counted against an objective; both only grow.

@@ -12,7 +12,7 @@ use valence::core::observation::Resources;
 use valence::core::readout::{Compliance, Curve, CurvePoint, ObservedPoint, Verdict};
 use valence::core::units::{Bytes, Cores};
 use valence::report::page::{self, cost::Prices};
-use valence::report::status::{Board, ObjectiveStatus, Snapshot, Workload};
+use valence::report::status::{Board, ObjectiveStatus, Snapshot, Usage, Workload};
 
 /// Serves the page on a free port until the token is dropped.
 pub async fn serve(snapshot: Snapshot) -> (SocketAddr, CancellationToken) {
@@ -112,6 +112,13 @@ fn learnt() -> Workload {
         current_replicas: 5,
         ready_pods: 5,
         current: sizes(resources(500, 256)),
+        usage: BTreeMap::from([(
+            "app".to_owned(),
+            Usage {
+                cpu: Some(Cores(0.146)),
+                memory: Some(Bytes(101 << 20)),
+            },
+        )]),
         original_replicas: Some(5),
         original: BTreeMap::from([("app".to_owned(), resources(500, 256))]),
         load_per_second: Some(7.2),

@@ -46,7 +46,7 @@ const fn counter(name: &'static str, help: &'static str, labels: &'static [&'sta
     }
 }
 
-const FAMILIES: [Family; 29] = [
+const FAMILIES: [Family; 31] = [
     gauge(
         "valence_recommendations_cpu_requests",
         "Recommended CPU request in cores.",
@@ -113,6 +113,16 @@ const FAMILIES: [Family; 29] = [
         "valence_current_replicas",
         "Replicas that the Deployment asks for.",
         WORKLOAD,
+    ),
+    gauge(
+        "valence_observed_cpu_usage",
+        "CPU in use in cores, averaged over the pods that serve.",
+        CONTAINER,
+    ),
+    gauge(
+        "valence_observed_memory_usage",
+        "Memory in use in bytes, of the pod that uses most.",
+        CONTAINER,
     ),
     gauge("valence_current_ready_replicas", "Pods that serve.", WORKLOAD),
     gauge(
@@ -271,6 +281,15 @@ impl Series {
                 "valence_current_memory_limits",
             ],
         );
+        for (container, usage) in &workload.usage {
+            let labels = [labels[0], labels[1], container.as_str()];
+            self.put("valence_observed_cpu_usage", &labels, usage.cpu.map(|cpu| cpu.0));
+            self.put(
+                "valence_observed_memory_usage",
+                &labels,
+                usage.memory.map(|memory| memory.0 as f64),
+            );
+        }
         self.put(
             "valence_recommendations_replicas",
             &labels,

@@ -1,6 +1,7 @@
 //! Metrics for Prometheus, on `/metrics`.
 
 mod board;
+pub mod certificates;
 mod operator;
 pub mod server;
 
