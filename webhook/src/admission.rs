@@ -11,7 +11,7 @@ use crate::outcome::Outcome;
 use crate::plans::Plans;
 use crate::review::{self, Read, Request, ReviewError};
 use crate::settings::Settings;
-use crate::{deployment, pod, scale};
+use crate::{deployment, hpa, pod, scale, service};
 
 /// A kind of question, each with a path of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -143,11 +143,8 @@ impl Admission {
             Endpoint::Resize => decide(&context, body, pod::admit_resize),
             Endpoint::Deployments => decide(&context, body, deployment::admit),
             Endpoint::Scale => decide(&context, body, scale::admit),
-            Endpoint::Services | Endpoint::HorizontalPodAutoscalers => {
-                decide(&context, body, |_, _: &Request<'_, serde::de::IgnoredAny>| {
-                    Outcome::default()
-                })
-            }
+            Endpoint::Services => decide(&context, body, service::admit),
+            Endpoint::HorizontalPodAutoscalers => decide(&context, body, hpa::admit),
         }
     }
 
@@ -243,8 +240,13 @@ pub trait ManagedObject {
     }
 }
 
-impl ManagedObject for serde::de::IgnoredAny {}
 impl ManagedObject for crate::view::Scale<'_> {}
+impl ManagedObject for crate::view::Service<'_> {}
+impl ManagedObject for crate::view::HorizontalPodAutoscaler<'_> {
+    fn last_manager(&self) -> Option<&str> {
+        last_manager(self.metadata.as_ref())
+    }
+}
 impl ManagedObject for crate::view::Pod<'_> {
     fn last_manager(&self) -> Option<&str> {
         last_manager(self.metadata.as_ref())

@@ -67,9 +67,9 @@ pub fn by_port_name(name: &str) -> Option<Protocol> {
         name.strip_prefix(protocol)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     };
-    if HTTP.iter().any(|protocol| is(protocol)) {
+    if HTTP.iter().any(&is) {
         Some(Protocol::Http)
-    } else if OTHER.iter().any(|protocol| is(protocol)) {
+    } else if OTHER.iter().any(is) {
         Some(Protocol::Other)
     } else {
         None

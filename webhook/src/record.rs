@@ -11,6 +11,23 @@ pub fn number(record: &str, key: &str) -> Option<i64> {
     serde_json::from_str::<Value>(record).ok()?.get(key)?.as_i64()
 }
 
+/// A number under a key of an object in a record.
+#[must_use]
+pub fn number_in(record: &str, object: &str, key: &str) -> Option<i64> {
+    serde_json::from_str::<Value>(record)
+        .ok()?
+        .get(object)?
+        .get(key)?
+        .as_i64()
+}
+
+/// Whether a record says yes to a key.
+#[must_use]
+pub fn is_true(record: &str, key: &str) -> bool {
+    let record = serde_json::from_str::<Value>(record).ok();
+    record.and_then(|record| record.get(key)?.as_bool()).unwrap_or_default()
+}
+
 /// Changes to the annotations of an object, as few operations as they need.
 pub struct Annotations<'o, 'a> {
     metadata: Option<&'o Metadata<'a>>,

@@ -356,6 +356,97 @@ view! {
 }
 
 view! {
+    /// A Service.
+    Service {
+        /// Metadata.
+        metadata: Metadata<'a>,
+        /// Spec.
+        spec: ServiceSpec<'a>,
+    }
+}
+
+view! {
+    /// Where a Service sends to.
+    ServiceSpec {
+        /// `ClusterIP`, `NodePort`, `LoadBalancer` or `ExternalName`.
+        #[serde(rename = "type")]
+        type_: Text<'a>,
+        /// Labels of the pods.
+        selector: Pairs<'a>,
+        /// Ports.
+        ports: Vec<ServicePort<'a>>,
+    }
+}
+
+view! {
+    /// A port of a Service.
+    ServicePort {
+        /// Name.
+        name: Text<'a>,
+        /// Number.
+        port: i64,
+        /// `TCP` when absent.
+        protocol: Text<'a>,
+        /// Port of the pods, the same number when absent.
+        target_port: PortReference<'a>,
+    }
+}
+
+view! {
+    /// A HorizontalPodAutoscaler.
+    HorizontalPodAutoscaler {
+        /// Metadata.
+        metadata: Metadata<'a>,
+        /// Spec.
+        spec: AutoscalerSpec<'a>,
+    }
+}
+
+view! {
+    /// What an autoscaler does.
+    AutoscalerSpec {
+        /// What it scales.
+        scale_target_ref: Owner<'a>,
+        /// Least replicas, 1 when absent.
+        min_replicas: i64,
+        /// Most replicas.
+        max_replicas: i64,
+        /// What it looks at.
+        metrics: Vec<AutoscalerMetric<'a>>,
+    }
+}
+
+view! {
+    /// A metric of an autoscaler.
+    AutoscalerMetric {
+        /// A resource of the whole pod.
+        resource: ResourceMetric<'a>,
+        /// A resource of one container.
+        container_resource: ResourceMetric<'a>,
+    }
+}
+
+view! {
+    /// A resource and its target.
+    ResourceMetric {
+        /// `cpu` or `memory`.
+        name: Text<'a>,
+        /// Container, where it is about one.
+        container: Text<'a>,
+        /// Target.
+        target: ResourceTarget<'a>,
+    }
+}
+
+view! {
+    /// The target of a resource.
+    ResourceTarget {
+        /// Percent of the request.
+        average_utilization: i64,
+    }
+}
+
+view! {
     /// How far a Deployment is.
     DeploymentStatus {
         /// Pods of every revision.
@@ -428,6 +519,26 @@ impl Container<'_> {
     #[must_use]
     pub fn restarts_always(&self) -> bool {
         self.restart_policy.as_deref() == Some("Always")
+    }
+}
+
+impl ServicePort<'_> {
+    /// Whether it is a TCP port.
+    #[must_use]
+    pub fn is_tcp(&self) -> bool {
+        self.protocol.as_deref().unwrap_or("TCP") == "TCP"
+    }
+
+    /// Its number, 0 when absent.
+    #[must_use]
+    pub fn number(&self) -> i64 {
+        self.port.unwrap_or_default()
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref().filter(|name| !name.is_empty())
     }
 }
 

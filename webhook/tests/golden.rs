@@ -76,7 +76,7 @@ fn patched_objects_are_what_kubernetes_accepts() {
             continue;
         }
         let patched = asked.ask(&object).object;
-        println!("{}", file.display());
+        eprintln!("{}", file.display());
         strict::deserialises(asked.case.endpoint(), &patched);
         if asked.case.endpoint() == Endpoint::Pods && strict::is_restricted(&object) {
             assert!(strict::is_restricted(&patched), "{}", file.display());

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::ports::{self, Fronted};
 use super::{Arrival, sidecar};
 use crate::amounts::Amounts;
+use crate::injection::{self, wish};
 use crate::patch::Patch;
 use crate::plans::names;
 
@@ -51,17 +52,11 @@ impl Injection {
 
 /// What the pod's own annotation says.
 fn own_wish(arrival: &Arrival<'_, '_>) -> Option<bool> {
-    match arrival.metadata.annotation(names::INJECTION)? {
-        "enabled" | "true" => Some(true),
-        "disabled" | "false" => Some(false),
-        _ => None,
-    }
+    arrival.metadata.annotation(names::INJECTION).and_then(wish)
 }
 
 fn namespace_wish(arrival: &Arrival<'_, '_>) -> bool {
-    let labels = arrival.context.plans.namespace_labels(arrival.namespace);
-    let wish = labels.as_ref().and_then(|labels| labels.get(names::INJECTION));
-    wish.is_some_and(|wish| wish == "enabled" || wish == "true")
+    injection::namespace_wish(arrival.context.plans, arrival.namespace)
 }
 
 /// Whether the pod or its namespace asks for injection: the pod's word counts more.
