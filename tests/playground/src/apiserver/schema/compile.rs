@@ -9,6 +9,7 @@ use super::{Arena, Kind, ListKind, Node, NodeId, Rules, SharedSchema, Strategy};
 use crate::apiserver::object;
 
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
+const RAW_JSON: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON";
 
 /// Compiles named definitions that refer to each other by `$ref`.
 pub(crate) fn definitions(definitions: &BTreeMap<String, Value>) -> Arc<Arena> {
@@ -21,6 +22,11 @@ pub(crate) fn definitions(definitions: &BTreeMap<String, Value>) -> Arc<Arena> {
         let mut node = compiler.node(document);
         if name == QUANTITY {
             node.kind = Kind::Quantity;
+        }
+        // Described as an object, but `default`, `example` and `enum` hold whatever they are about.
+        if name == RAW_JSON {
+            node.kind = Kind::Any;
+            node.preserve_unknown = true;
         }
         let id = compiler.arena.named[name];
         compiler.arena.nodes[id] = node;
