@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::checkpoint::{self, CheckpointError};
+use super::context::Context;
 use super::decision::{Bounds, Decision, ModelState};
 use super::model::Model;
 use super::objective::Objective;
 use super::observation::Observation;
-use super::planner::{Context, Planner};
+use super::planner::Planner;
 use super::readout::{self, Compliance, Curve};
 use super::settings::Settings;
 use super::tracker::Tracker;
@@ -97,13 +98,7 @@ impl Advisor {
     /// Decides for the instant `now_seconds` (Unix epoch), which must not lie before the last observation.
     pub fn decide(&mut self, now_seconds: f64) -> Decision {
         self.model.recent.expire(now_seconds);
-        let context = Context {
-            model: &self.model,
-            objectives: &self.objectives,
-            bounds: &self.bounds,
-            settings: &self.settings,
-            now: now_seconds,
-        };
+        let context = Context::new(&self.model, &self.objectives, &self.bounds, &self.settings, now_seconds);
         let decision = self.planner.decide(&context);
         if let Some(tables) = self.planner.restored_tables() {
             self.model

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::demand::Demand;
 use super::forecast::Forecast;
+use super::latency::Capacity;
 use super::memory::Memory;
 use super::model::Model;
 use super::objective::Objective;
@@ -52,18 +53,20 @@ struct Saved {
     forecast: Forecast,
     profile: Option<Profile>,
     starting: Starting,
-    parallelism: Option<f64>,
+    capacity: Capacity,
     template: String,
     since: f64,
     drift_at: f64,
     highest_load: f64,
     most_used: f64,
-    capacity: f64,
+    request: f64,
+    limit: f64,
     pace: Pace,
     reaction: Reaction,
     plan: Option<Plan>,
     replicas: Option<u32>,
     trusted: f64,
+    sizes: u32,
 }
 
 /// Writes the checkpoint. Should it be too long, what is least missed goes first: the profile of the day, then the
@@ -101,8 +104,8 @@ pub fn read(text: &str, objectives: &[Objective]) -> Result<(Model, Planner), Ch
     if saved.profile.as_ref().is_some_and(|profile| !profile.valid()) {
         return Err(CheckpointError::Invalid("profile"));
     }
-    if !(saved.capacity >= 0.0 && saved.trusted >= 0.0 && saved.highest_load >= 0.0) {
-        return Err(CheckpointError::Invalid("capacity, trusted or highest_load"));
+    if !(saved.request >= 0.0 && saved.trusted >= 0.0 && saved.highest_load >= 0.0) {
+        return Err(CheckpointError::Invalid("request, trusted or highest_load"));
     }
     Ok(load(saved, objectives))
 }
@@ -118,18 +121,20 @@ fn save(model: &Model, planner: &Planner, objectives: &[Objective]) -> Saved {
         forecast: model.forecast.clone(),
         profile: model.profile.worth_keeping().then(|| model.profile.clone()),
         starting: model.starting,
-        parallelism: model.parallelism,
+        capacity: model.capacity,
         template: model.template.clone(),
         since: model.since,
         drift_at: model.drift_at,
         highest_load: model.highest_load,
         most_used: model.most_used,
-        capacity: model.capacity,
+        request: model.request,
+        limit: model.limit,
         pace: planner.pace.clone(),
         reaction: planner.reaction,
         plan: planner.plan.clone(),
         replicas: planner.replicas,
         trusted: planner.trusted,
+        sizes: planner.sizes,
     }
 }
 
@@ -149,13 +154,14 @@ fn load(saved: Saved, objectives: &[Objective]) -> (Model, Planner) {
         forecast: saved.forecast,
         profile: saved.profile.unwrap_or_default(),
         starting: saved.starting,
-        parallelism: saved.parallelism,
+        capacity: saved.capacity,
         template: saved.template,
         since: saved.since,
         drift_at: saved.drift_at,
         highest_load: saved.highest_load,
         most_used: saved.most_used,
-        capacity: saved.capacity,
+        request: saved.request,
+        limit: saved.limit,
         ..Model::default()
     };
     let planner = Planner {
@@ -164,6 +170,7 @@ fn load(saved: Saved, objectives: &[Objective]) -> (Model, Planner) {
         plan: saved.plan,
         replicas: saved.replicas,
         trusted: saved.trusted,
+        sizes: saved.sizes,
         ..Planner::default()
     };
     (model, planner)

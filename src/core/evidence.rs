@@ -19,6 +19,9 @@ pub const CONFIDENCE: f64 = 0.95;
 pub const RECENT_SECONDS: f64 = 300.0;
 /// Time constant of the error budget, in seconds.
 const BUDGET_SECONDS: f64 = 3600.0;
+/// Time over which the error budget becomes known, in seconds, and what is taken to be left of it before.
+const PRIOR_SECONDS: f64 = 1200.0;
+const PRIOR_LEFT: f64 = 0.4;
 
 /// Requests, and those that took longer than an objective's response time. Fractional once old ones have faded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -178,13 +181,17 @@ impl Recent {
 pub struct Budget {
     /// Faded counts.
     pub counts: Counts,
+    /// Faded seconds behind them.
+    seconds: f64,
 }
 
 impl Budget {
     /// Adds a window of `seconds`.
     pub fn add(&mut self, counts: Counts, seconds: f64) {
-        self.counts = self.counts.scaled((-seconds / BUDGET_SECONDS).exp());
+        let keep = (-seconds / BUDGET_SECONDS).exp();
+        self.counts = self.counts.scaled(keep);
         self.counts.add(counts);
+        self.seconds = self.seconds * keep + seconds;
     }
 
     /// Share of the error budget that is left; negative when overspent, 1 without requests.
@@ -193,10 +200,18 @@ impl Budget {
         1.0 - self.counts.share() / allowed(objective)
     }
 
-    /// The share above the response time to steer for, 0 to 1: a part of what is allowed, less as the budget is spent.
+    /// The same for steering: half is taken to be left before a time of measurements has shown better or worse.
+    #[must_use]
+    pub fn cautious_left(&self, objective: &Objective) -> f64 {
+        let known = (self.seconds / PRIOR_SECONDS).min(1.0);
+        self.left(objective).min(1.0) * known + PRIOR_LEFT * (1.0 - known)
+    }
+
+    /// The share above the response time to steer for, 0 to 1: a part of what is allowed, less as the budget is spent. It
+    /// comes to rest where as much is spent as is steered for, at six tenths of what is allowed.
     #[must_use]
     pub fn steer(&self, objective: &Objective) -> f64 {
-        allowed(objective) * (0.1 + 0.4 * self.left(objective)).clamp(0.05, 0.5)
+        allowed(objective) * (0.25 + 0.9 * self.cautious_left(objective)).clamp(0.05, 0.8)
     }
 }
 
@@ -258,12 +273,15 @@ mod tests {
 
     #[test]
     fn a_spent_budget_steers_lower() {
-        let mut budget = Budget::default();
-        let fresh = budget.steer(&p99());
-        budget.add(counts(10_000.0, 90.0), 15.0);
-        assert!((budget.left(&p99()) - 0.1).abs() < 1e-9);
-        assert!(budget.steer(&p99()) < 0.4 * fresh);
-        budget.add(counts(10_000.0, 300.0), 15.0);
-        assert!(budget.left(&p99()) < 0.0 && budget.steer(&p99()) > 0.0);
+        let spent = |exceeding: f64| {
+            let mut budget = Budget::default();
+            (0..80).for_each(|_| budget.add(counts(10_000.0, exceeding), 15.0));
+            budget
+        };
+        assert!((spent(90.0).left(&p99()) - 0.1).abs() < 1e-9);
+        assert!(spent(90.0).steer(&p99()) < 0.65 * Budget::default().steer(&p99()));
+        assert!(spent(300.0).left(&p99()) < 0.0 && spent(300.0).steer(&p99()) > 0.0);
+        assert!(spent(0.0).steer(&p99()) > Budget::default().steer(&p99()));
+        assert!((spent(60.5).steer(&p99()) - 0.006_05).abs() < 1e-4, "comes to rest");
     }
 }

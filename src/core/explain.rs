@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::context::{Context, Need};
 use super::decision::{Bound, Decision, Explanation, ModelState};
 use super::observation::Resources;
-use super::optimiser::Work;
-use super::planner::{Context, Need};
 use super::units::Cores;
 
 /// What is explained.
@@ -23,8 +22,6 @@ pub struct Facts<'a> {
     pub bound: Bound,
     /// What the load asks for, if known.
     pub need: Option<Need>,
-    /// The work, if known.
-    pub work: Option<Work>,
     /// Requests and limits decided.
     pub containers: BTreeMap<String, Resources>,
     /// Whether an objective is surely violated.
@@ -72,7 +69,7 @@ pub fn decision(facts: &Facts<'_>) -> Decision {
 
 /// Mean use over request, at the load that a pod is planned for.
 fn target_utilisation(facts: &Facts<'_>) -> Option<f64> {
-    let (need, work) = (facts.need?, facts.work?);
+    let (need, work) = (facts.need?, facts.context.work?);
     let headroom = (need.load.high / need.load.expected.max(1e-9)).max(1.0);
     let by_latency = need.size.latency_load(&work) / headroom;
     let load = by_latency.min(
@@ -91,12 +88,13 @@ fn inputs(facts: &Facts<'_>) -> BTreeMap<String, f64> {
     put("load_per_second", model.forecast.present());
     put("pod_start_seconds", model.starting.seconds());
     put("horizon_seconds", model.horizon_seconds(facts.context.settings));
-    put("capacity_cores", model.capacity);
+    put("request_cores", model.request);
+    put("capacity_cores", model.capacity.cores(model.request, model.limit));
     put("current_replicas", f64::from(facts.current));
     if let Some(utilisation) = model.utilisation(facts.context.settings) {
         put("utilisation_ratio", utilisation);
     }
-    if let Some(work) = facts.work {
+    if let Some(work) = facts.context.work {
         put("cpu_per_request_seconds", work.per_request);
         put("idle_cores", work.idle);
     }
@@ -163,14 +161,14 @@ fn latency_reason(facts: &Facts<'_>, bound: Bound, load: f64) -> String {
         "it is safe"
     };
     format!(
-        "at {load:.1} requests/s {word} up to {:.0}% of the CPU limit",
+        "at {load:.1} requests/s {word} up to {:.0}% of the CPU request",
         safe * 100.0
     )
 }
 
 /// What one replica fewer would have meant.
 fn next_smaller(facts: &Facts<'_>) -> String {
-    let (Some(need), Some(work)) = (facts.need, facts.work) else {
+    let (Some(need), Some(work)) = (facts.need, facts.context.work) else {
         return String::new();
     };
     if facts.replicas <= 1 {
@@ -178,7 +176,7 @@ fn next_smaller(facts: &Facts<'_>) -> String {
     }
     let fewer = facts.replicas - 1;
     let used = work.idle + work.per_request * need.load.high / f64::from(fewer);
-    let utilisation = used / need.size.capacity.max(1e-6);
+    let utilisation = used / need.size.request.max(1e-6);
     let model = facts.context.model;
     let worst = facts
         .context
@@ -193,7 +191,7 @@ fn next_smaller(facts: &Facts<'_>) -> String {
     let saved = need.size.request * 1000.0;
     worst.max_by(|a, b| a.0.total_cmp(&b.0)).map_or_else(String::new, |(_, bound, objective)| {
         format!(
-            "{fewer} replicas would save {saved:.0}m CPU and run at {:.0}% of the limit, p{:.0} up to {:.0} ms against {:.0} ms.",
+            "{fewer} replicas would save {saved:.0}m CPU and run at {:.0}% of the request, p{:.0} up to {:.0} ms against {:.0} ms.",
             utilisation * 100.0,
             objective.percentile * 100.0,
             bound * 1000.0,

@@ -23,9 +23,6 @@ const KEPT: usize = 120;
 const ENOUGH: usize = 12;
 /// Headroom while the errors are unknown: the logarithm of 1.25.
 const UNKNOWN: f64 = 0.223;
-/// Share of the errors that the headroom covers.
-const COVER: f64 = 0.97;
-
 /// Level, trend, errors and loads of the last half hour.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
@@ -82,13 +79,13 @@ impl Forecast {
         self.present().max(self.ahead(ahead_seconds))
     }
 
-    /// Factor, at least 1, by which the load may outrun the forecast.
+    /// Factor, at least 1, by which the load outran the forecast in all but a share of `1 - cover` of the cases.
     #[must_use]
-    pub fn headroom(&self) -> f64 {
+    pub fn headroom(&self, cover: f64) -> f64 {
         if self.errors.len() < ENOUGH {
             return UNKNOWN.exp();
         }
-        quantile(&self.errors, COVER).clamp(0.03, 1.1).exp()
+        quantile(&self.errors, cover.clamp(0.0, 1.0)).clamp(0.0, 1.1).exp()
     }
 
     /// The load of the last half hour that the share `share` of samples did not exceed, in requests per second.
@@ -171,7 +168,7 @@ mod tests {
     fn a_constant_load_needs_hardly_any_headroom() {
         let forecast = run(|_| 100.0, 60);
         assert!((forecast.ahead(75.0) - 100.0).abs() < 0.1);
-        assert!(forecast.headroom() < 1.05);
+        assert!(forecast.headroom(0.97) < 1.05);
     }
 
     #[test]
@@ -183,13 +180,13 @@ mod tests {
             "{}",
             forecast.ahead(75.0) - now
         );
-        assert!(forecast.headroom() < 1.1);
+        assert!(forecast.headroom(0.97) < 1.1);
     }
 
     #[test]
     fn bursts_raise_the_headroom() {
         let forecast = run(|at| if (at as u32 / 60) % 5 == 0 { 200.0 } else { 100.0 }, 120);
-        assert!(forecast.headroom() > 1.5, "{}", forecast.headroom());
+        assert!(forecast.headroom(0.97) > 1.5, "{}", forecast.headroom(0.97));
     }
 
     #[test]
@@ -203,6 +200,6 @@ mod tests {
     fn a_gap_in_the_measurements_is_no_error_of_the_forecast() {
         let mut forecast = run(|_| 100.0, 40);
         forecast.learn(1000.0 + 600.0 + 900.0, 15.0, 300.0, 75.0);
-        assert!(forecast.headroom() < 1.05 && forecast.present() > 250.0);
+        assert!(forecast.headroom(0.97) < 1.05 && forecast.present() > 250.0);
     }
 }

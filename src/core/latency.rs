@@ -1,5 +1,7 @@
 //! Latency as a function of CPU utilisation: a queueing-shaped curve whose weights are learnt.
 //!
+//! Utilisation rho is CPU in use over CPU requested, as an HPA counts it: the request is what a pod is sure to get.
+//!
 //! q(rho) = w0 + w1 * W(rho) + w2 * K(rho), with
 //! - w0 the latency of a pod that does not queue, in seconds;
 //! - W(rho) the tail of the wait in a queue of c servers: the mean by Sakasegawa ("An approximation formula
@@ -19,6 +21,8 @@ use super::safety::Bin;
 
 /// Highest utilisation of the formula; the wait grows linearly beyond.
 const SATURATED: f64 = 0.97;
+/// Highest utilisation of the request that is looked at.
+const MOST: f64 = 1.5;
 /// Weight of the priors in windows.
 const PRIOR_WEIGHT: f64 = 2.0;
 const PRIOR: [f64; 2] = [1.0, 0.5];
@@ -26,7 +30,11 @@ const PRIOR: [f64; 2] = [1.0, 0.5];
 /// The pod that a curve is drawn for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
-    /// Cores that the pod can use: its limit, or less where the application has fewer threads.
+    /// CPU request in cores, over which utilisation is counted.
+    pub request: f64,
+    /// CPU limit in cores.
+    pub limit: f64,
+    /// Cores at which the pod's queue grows without end ([`Capacity`]).
     pub capacity: f64,
     /// Core-seconds of a request.
     pub per_request: f64,
@@ -43,6 +51,7 @@ impl Shape {
     }
 
     fn wait(&self, rho: f64) -> f64 {
+        let rho = rho * self.request / self.capacity;
         let servers = self.capacity.max(1.0);
         let service = self.per_request / self.capacity.clamp(1e-3, 1.0);
         let inside = rho.clamp(0.0, SATURATED);
@@ -52,7 +61,7 @@ impl Shape {
     }
 
     fn pause(&self, rho: f64) -> f64 {
-        let used = rho.max(0.0) * self.capacity;
+        let used = rho.max(0.0) * self.request;
         let load = (used - self.idle).max(0.0) / self.per_request.max(1e-9);
         let stream = Stream {
             load,
@@ -60,7 +69,7 @@ impl Shape {
             used,
         };
         let late = (1.0 - self.percentile).max(1e-3);
-        PERIOD_SECONDS * (stream.throttled_share(self.capacity) / late).min(1.0)
+        PERIOD_SECONDS * (stream.throttled_share(self.limit) / late).min(1.0)
     }
 }
 
@@ -113,7 +122,7 @@ impl Fit {
     #[must_use]
     pub fn safe_utilisation(&self, response_time_seconds: f64, factor: f64, shape: &Shape) -> f64 {
         let within = |rho: f64| self.predict(rho, shape) * factor <= response_time_seconds;
-        let (mut low, mut high) = (0.0, SATURATED);
+        let (mut low, mut high) = (0.0, MOST);
         if within(high) {
             return high;
         }
@@ -177,35 +186,71 @@ fn best(rows: &[Row], weights: [f64; 3], term: usize, lowest: f64) -> f64 {
     (over / under).max(0.0)
 }
 
-/// How many cores the application can keep busy, judged from where its latency rises: the candidate of 1, 2, 4, ... whose
-/// curve explains the bins clearly better than the limit does. `None` when the limit explains them.
-#[must_use]
-pub fn parallelism(bins: &[Bin], limit: f64, shape: &Shape) -> Option<f64> {
-    let lowest = bins.iter().map(|bin| bin.ln_latency).min_by(f64::total_cmp)?;
-    let highest = bins.iter().map(|bin| bin.ln_latency).max_by(f64::total_cmp)?;
-    let most_used = bins
-        .iter()
-        .map(|bin| bin.utilisation * shape.capacity)
-        .fold(0.0, f64::max);
-    if bins.len() < 3 || highest - lowest < 0.7 {
-        return None;
+/// What bounds the CPU of a pod. A node with idle cores gives it up to its limit, a full one no more than its request, and
+/// an application with few threads cannot use more than those.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Capacity {
+    /// Its request; the cautious assumption.
+    #[default]
+    Request,
+    /// Midway (geometrically) between request and limit.
+    Middle,
+    /// Its limit.
+    Limit,
+    /// So many threads.
+    Threads(u32),
+}
+
+impl Capacity {
+    /// In cores, for a pod of this request and limit.
+    #[must_use]
+    pub fn cores(self, request: f64, limit: f64) -> f64 {
+        match self {
+            Self::Request => request.min(limit),
+            Self::Middle => (request * limit).sqrt().min(limit),
+            Self::Limit => limit,
+            Self::Threads(threads) => f64::from(threads).min(limit),
+        }
     }
-    let error = |capacity: f64| {
-        let scaled = bins.iter().map(|bin| Bin {
-            utilisation: bin.utilisation * shape.capacity / capacity,
-            ..*bin
-        });
-        let scaled: Vec<Bin> = scaled.collect();
-        Fit::new(scaled.iter(), &Shape { capacity, ..*shape }).map_or(f64::INFINITY, |fit| fit.error)
+}
+
+/// What bounds the CPU of a pod, judged from where its latency rises: the candidate whose curve explains the bins best,
+/// if clearly better than `present`. No candidate lies below what was seen to be used.
+#[must_use]
+pub fn infer_capacity(bins: &[Bin], shape: &Shape, present: Capacity) -> Capacity {
+    let Some(lowest) = bins.iter().map(|bin| bin.ln_latency).min_by(f64::total_cmp) else {
+        return present;
     };
-    let candidates = (0..7)
-        .map(|power| f64::from(1_u32 << power))
-        .filter(|&cores| cores < limit * 0.95);
-    let best = candidates
-        .filter(|&cores| most_used <= cores * 1.03)
-        .map(|cores| (cores, error(cores)))
-        .min_by(|a, b| a.1.total_cmp(&b.1))?;
-    (best.1 < 0.5 * error(limit)).then_some(best.0)
+    let highest = bins.iter().map(|bin| bin.ln_latency).fold(lowest, f64::max);
+    if bins.len() < 4 || highest - lowest < 0.4 {
+        return present;
+    }
+    let used = bins
+        .iter()
+        .map(|bin| bin.utilisation * shape.request)
+        .fold(0.0, f64::max);
+    let error = |capacity: Capacity| {
+        let cores = capacity.cores(shape.request, shape.limit);
+        Fit::new(
+            bins.iter(),
+            &Shape {
+                capacity: cores,
+                ..*shape
+            },
+        )
+        .map_or(f64::INFINITY, |fit| fit.error)
+    };
+    let threads = (0..6)
+        .map(|power| 1_u32 << power)
+        .filter(|&threads| f64::from(threads) < 0.9 * shape.limit);
+    let candidates = [Capacity::Request, Capacity::Middle, Capacity::Limit].into_iter();
+    candidates
+        .chain(threads.map(Capacity::Threads))
+        .filter(|capacity| capacity.cores(shape.request, shape.limit) >= 0.95 * used)
+        .map(|capacity| (capacity, error(capacity)))
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .filter(|(_, least)| *least < 0.6 * error(present))
+        .map_or(present, |(capacity, _)| capacity)
 }
 
 #[cfg(test)]
@@ -218,6 +263,8 @@ mod tests {
 
     fn shape(capacity: f64) -> Shape {
         Shape {
+            request: capacity,
+            limit: capacity,
             capacity,
             per_request: 0.01,
             idle: 0.0,
@@ -284,18 +331,36 @@ mod tests {
 
     #[test]
     fn a_single_threaded_application_is_caught() {
-        let single = shape(1.0);
-        let truth = |used: f64| 0.03 + single.wait(used);
-        let bins: Vec<Bin> = (1..12)
-            .map(|step| f64::from(step) * 0.04)
-            .map(|rho| bin(rho, truth(rho * 2.0)))
-            .collect();
-        assert_eq!(parallelism(&bins, 2.0, &shape(2.0)), Some(1.0));
-        let free: Vec<Bin> = (1..22)
-            .map(|step| f64::from(step) * 0.04)
-            .map(|rho| bin(rho, 0.03 + shape(2.0).wait(rho)))
-            .collect();
-        assert_eq!(parallelism(&free, 2.0, &shape(2.0)), None);
+        let pod = Shape {
+            request: 2.0,
+            limit: 4.0,
+            ..shape(2.0)
+        };
+        let seen = |capacity: f64, most: f64| -> Vec<Bin> {
+            let truth = shape(capacity);
+            let used = (1..20).map(|step| f64::from(step) * 0.08).filter(|&used| used < most);
+            used.map(|used| bin(used / pod.request, 0.03 + truth.wait(used / capacity)))
+                .collect()
+        };
+        assert_eq!(
+            infer_capacity(&seen(1.0, 0.9), &pod, Capacity::Request),
+            Capacity::Threads(1)
+        );
+        assert_eq!(
+            infer_capacity(&seen(2.0, 1.9), &pod, Capacity::Request),
+            Capacity::Request
+        );
+        assert_eq!(
+            infer_capacity(&seen(4.0, 0.5), &pod, Capacity::Request),
+            Capacity::Request
+        );
+    }
+
+    #[test]
+    fn capacity_lies_between_request_and_limit() {
+        assert!((Capacity::Middle.cores(0.5, 2.0) - 1.0).abs() < 1e-12);
+        assert!((Capacity::Threads(4).cores(0.5, 2.0) - 2.0).abs() < 1e-12);
+        assert!((Capacity::Request.cores(2.0, 1.0) - 1.0).abs() < 1e-12);
     }
 
     proptest! {

@@ -7,6 +7,7 @@ pub mod advisor;
 pub mod beta;
 pub mod checkpoint;
 pub mod conformal;
+pub mod context;
 pub mod decision;
 pub mod demand;
 pub mod evidence;

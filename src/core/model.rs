@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::demand::{Demand, Learnt};
 use super::evidence::{self, Recent};
 use super::forecast::Forecast;
-use super::latency::{self, Shape};
+use super::latency::{self, Capacity, Shape};
 use super::memory::Memory;
 use super::objective::Objective;
 use super::observation::Observation;
@@ -20,8 +20,8 @@ use super::window::{ContainerWindow, Window};
 
 /// Span over which the load is averaged before it is set against CPU, which the metrics server averages and delays.
 const CPU_LAG_SECONDS: f64 = 60.0;
-/// Capacity in cores assumed of a container with neither limit nor request.
-const UNKNOWN_CAPACITY: f64 = 1.0;
+/// Limit in cores assumed of a container with neither limit nor request.
+const UNKNOWN_LIMIT: f64 = 1.0;
 /// Use above which an application is known to keep more than one core busy.
 const MORE_THAN_ONE_CORE: f64 = 1.1;
 
@@ -42,8 +42,8 @@ pub struct Model {
     pub starting: Starting,
     /// The last five minutes.
     pub recent: Recent,
-    /// Cores that the application can keep busy, where that was seen to be less than its limit.
-    pub parallelism: Option<f64>,
+    /// What bounds the CPU of a pod.
+    pub capacity: Capacity,
     /// The last usable window.
     pub window: Option<Window>,
     /// The template in force.
@@ -58,8 +58,10 @@ pub struct Model {
     pub highest_load: f64,
     /// Most cores that a pod was seen to use.
     pub most_used: f64,
-    /// Capacity of a pod in the last window, in cores.
-    pub capacity: f64,
+    /// CPU request of a pod in the last window, in cores.
+    pub request: f64,
+    /// CPU limit of a pod in the last window, in cores.
+    pub limit: f64,
     /// Load per pod over the lag of CPU metrics: (instant, requests per second).
     pub loads: VecDeque<(f64, f64)>,
 }
@@ -136,42 +138,43 @@ impl Model {
             .is_some_and(Demand::known)
     }
 
-    /// Cores that a pod with a limit of `limit` can use. Beyond one core, and beyond what was ever seen to be used, more
-    /// is only believed of an application that was seen to keep more than one core busy.
+    /// Most cores worth giving to a pod: beyond one core, and beyond what it has, more is only believed of an application
+    /// that was seen to keep more than one core busy.
     #[must_use]
-    pub fn usable(&self, limit: f64) -> f64 {
-        limit.min(self.parallelism.unwrap_or(f64::INFINITY))
+    pub fn believed(&self) -> f64 {
+        match self.capacity {
+            Capacity::Threads(threads) => f64::from(threads),
+            _ if self.most_used > MORE_THAN_ONE_CORE => f64::INFINITY,
+            _ => self.request.max(1.0),
+        }
     }
 
-    /// Like [`Model::usable`], for a limit that the pods do not have yet.
-    #[must_use]
-    pub fn believed(&self, limit: f64) -> f64 {
-        let believed = if self.most_used > MORE_THAN_ONE_CORE {
-            f64::INFINITY
-        } else {
-            self.capacity.max(1.0)
-        };
-        self.usable(limit).min(believed)
-    }
-
-    /// The present utilisation of the pods' capacity.
+    /// The present utilisation of the pods' requests.
     #[must_use]
     pub fn utilisation(&self, settings: &Settings) -> Option<f64> {
         let (window, work) = (self.window.as_ref()?, self.work(settings)?);
         let used = work.idle + work.per_request * window.load_per_pod();
-        (self.capacity > 0.0).then(|| used / self.capacity)
+        (self.request > 0.0).then(|| used / self.request)
     }
 
     /// The pod that curves are drawn for.
     #[must_use]
     pub fn shape(&self, objective: &Objective, settings: &Settings) -> Option<Shape> {
-        let work = self.work(settings)?;
-        Some(Shape {
-            capacity: self.capacity,
+        self.work(settings)
+            .map(|work| self.shape_of(objective, &work, self.request, self.limit))
+    }
+
+    /// A pod of another size.
+    #[must_use]
+    pub fn shape_of(&self, objective: &Objective, work: &Work, request: f64, limit: f64) -> Shape {
+        Shape {
+            request,
+            limit,
+            capacity: self.capacity.cores(request, limit).max(1e-3),
             per_request: work.per_request,
             idle: work.idle,
             percentile: objective.percentile,
-        })
+        }
     }
 
     /// How far ahead a decision must look, in seconds.
@@ -189,7 +192,7 @@ impl Model {
     /// The application changed at `at`: relearn. `share` is what is kept of the demand.
     fn drift(&mut self, at: f64, share: f64) {
         self.drift_at = at;
-        self.parallelism = None;
+        self.capacity = Capacity::default();
         self.demands.values_mut().for_each(|demand| demand.forget(share));
         self.trackers.iter_mut().for_each(Tracker::drift);
     }
@@ -266,11 +269,11 @@ impl Model {
                 .add(evidence::count(&observation.latency, objective), window.seconds);
         }
         self.window = Some(window.clone());
-        self.learn_capacity(settings);
+        self.learn_size(settings);
         let Some(utilisation) = self.utilisation(settings) else {
             return;
         };
-        self.most_used = self.most_used.max(utilisation.min(1.0) * self.capacity);
+        self.most_used = self.most_used.max((utilisation * self.request).min(self.limit));
         let seen = Seen {
             at: window.at,
             latency: &observation.latency,
@@ -285,52 +288,56 @@ impl Model {
                 tracker.learn(&seen, objective, &shape);
             }
         }
-        self.infer_parallelism(objectives, settings);
+        self.infer_capacity(objectives, settings);
     }
 
-    /// Follows the capacity of the pods. Larger pods start from the cores that were seen to be used, not from the share.
-    fn learn_capacity(&mut self, settings: &Settings) {
-        let Some(limit) = self.limit(settings) else { return };
-        let capacity = self.usable(limit);
-        if self.capacity > 0.0 && (capacity / self.capacity - 1.0).abs() > 0.03 {
-            let factor = if capacity > self.capacity.max(1.0) {
-                self.capacity.max(1.0) / capacity
-            } else {
-                1.0
-            };
-            for tracker in &mut self.trackers {
-                tracker.rescale(factor);
-                tracker.table.fade(0.5);
+    /// Follows the size of the pods. What was seen at a utilisation is taken to hold for another size, though it weighs
+    /// less; where the limit did not grow with the request, only up to the cores that were seen to be used.
+    fn learn_size(&mut self, settings: &Settings) {
+        let Some((request, limit)) = self.size(settings) else {
+            return;
+        };
+        if self.request > 0.0 {
+            let (by_request, by_limit) = (request / self.request, limit / self.limit);
+            if (by_request - 1.0).abs() > 0.03 || (by_limit - 1.0).abs() > 0.03 {
+                let factor = if by_request > 1.0 {
+                    (by_limit / by_request).min(1.0)
+                } else {
+                    1.0
+                };
+                for tracker in &mut self.trackers {
+                    tracker.rescale(factor);
+                    tracker.table.fade(0.3);
+                }
             }
         }
-        self.capacity = capacity;
+        (self.request, self.limit) = (request, limit);
     }
 
-    /// CPU limit of the primary container; without one, twice its request.
-    #[must_use]
-    pub fn limit(&self, settings: &Settings) -> Option<f64> {
+    /// CPU request and limit of the primary container over the ready pods. One that is not set is derived from the
+    /// other: without a limit twice the request, without a request the limit.
+    fn size(&self, settings: &Settings) -> Option<(f64, f64)> {
         let container = self.window.as_ref()?.containers.get(self.primary(settings)?)?;
-        let request = container.resources.cpu_request.map(|cpu| 2.0 * cpu.0);
-        Some(container.capacity.or(request).unwrap_or(UNKNOWN_CAPACITY).max(0.001))
+        let limit = container
+            .limit
+            .or(container.request.map(|request| 2.0 * request))
+            .unwrap_or(UNKNOWN_LIMIT);
+        let limit = limit.max(0.001);
+        Some((container.request.unwrap_or(limit).clamp(0.001, limit), limit))
     }
 
-    fn infer_parallelism(&mut self, objectives: &[Objective], settings: &Settings) {
+    fn infer_capacity(&mut self, objectives: &[Objective], settings: &Settings) {
         let Some((objective, tracker)) = objectives.iter().zip(&self.trackers).next() else {
             return;
         };
-        let (Some(limit), Some(shape)) = (self.limit(settings), self.shape(objective, settings)) else {
+        let Some(shape) = self.shape(objective, settings) else {
             return;
         };
-        if limit <= 1.0 || self.parallelism.is_some() || tracker.samples < 10.0 || tracker.samples % 5.0 >= 1.0 {
+        if tracker.samples < 10.0 || tracker.samples % 5.0 >= 1.0 {
             return;
         }
         let bins: Vec<Bin> = tracker.table.bins().copied().collect();
-        if let Some(cores) = latency::parallelism(&bins, limit, &shape) {
-            let factor = self.capacity / cores;
-            self.parallelism = Some(cores);
-            self.capacity = self.usable(limit);
-            self.trackers.iter_mut().for_each(|tracker| tracker.rescale(factor));
-        }
+        self.capacity = latency::infer_capacity(&bins, &shape, self.capacity);
     }
 }
 

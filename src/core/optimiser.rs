@@ -1,8 +1,8 @@
 //! The choice: how many pods of which size carry a load at the least cost.
 //!
-//! A pod of request r and capacity k carries what keeps it below two bounds: its CPU over its capacity stays at or below
-//! the utilisation that the objective allows, also when the load outruns its forecast; and its mean CPU stays within a
-//! share of its request, so that what is paid for is what is used. Cost is requested cores, with memory at its price in
+//! A pod carries what keeps it below two bounds: its CPU over its request stays at or below the utilisation that the
+//! objectives allow, also when the load outruns its forecast; and its mean CPU stays within a share of its request, so that
+//! what is used is what is paid for. Cost is requested cores, with memory at its price in
 //! cores, plus a little for the limit, which a node must have spare now and then.
 
 /// CPU of the application in one pod.
@@ -21,9 +21,7 @@ pub struct Size {
     pub request: f64,
     /// CPU limit in cores.
     pub limit: f64,
-    /// Cores that can be used: the limit, or less where the application has fewer threads.
-    pub capacity: f64,
-    /// Highest utilisation of the capacity that keeps every objective.
+    /// Highest utilisation of the request that keeps every objective.
     pub safe: f64,
 }
 
@@ -54,7 +52,7 @@ impl Size {
     /// Requests per second at which a pod reaches the bound of the objective.
     #[must_use]
     pub fn latency_load(&self, work: &Work) -> f64 {
-        load_within(self.safe * self.capacity, self.capacity, work)
+        load_within(self.safe * self.request, self.request, work)
     }
 
     /// Requests per second at which a pod uses the share `utilisation` of its request.
@@ -148,12 +146,7 @@ mod tests {
     };
 
     fn size(request: f64, limit: f64, safe: f64) -> Size {
-        Size {
-            request,
-            limit,
-            capacity: limit,
-            safe,
-        }
+        Size { request, limit, safe }
     }
 
     fn market(loads: &[Load]) -> Market<'_> {
@@ -180,7 +173,7 @@ mod tests {
         );
         assert!((replicas - 100.0 / 48.0).abs() < 1e-9);
         assert_eq!((whole(replicas), binding), (3, Binding::Latency));
-        let (_, binding) = size(0.2, 1.0, 0.5).replicas(
+        let (_, binding) = size(0.2, 1.0, 1.5).replicas(
             &Load {
                 expected: 100.0,
                 high: 100.0,
@@ -206,10 +199,10 @@ mod tests {
 
     #[test]
     fn memory_makes_fewer_larger_pods_cheaper() {
-        let loads = [Load {
-            expected: 500.0,
-            high: 550.0,
-        }];
+        let loads = [55.0, 90.0, 130.0].map(|load| Load {
+            expected: load,
+            high: 1.1 * load,
+        });
         let sizes = || {
             [0.25, 0.5, 1.0, 2.0]
                 .map(|request| size(request, 1.5 * request, 0.6))
@@ -217,13 +210,13 @@ mod tests {
         };
         let light = market(&loads).cheapest(sizes()).unwrap().0;
         let heavy = Market {
-            memory: (0.5, 0.0),
+            memory: (1.0, 0.0),
             ..market(&loads)
         }
         .cheapest(sizes())
         .unwrap()
         .0;
-        assert!(heavy.request > light.request);
+        assert!(heavy.request > light.request, "{} {}", heavy.request, light.request);
     }
 
     #[test]

@@ -116,9 +116,10 @@ pub(super) fn numbers(model: &Model, settings: &Settings) -> BTreeMap<&'static s
             "load_ahead_per_second",
             model.forecast.expected(model.horizon_seconds(settings)),
         ),
-        ("headroom_ratio", model.forecast.headroom()),
+        ("headroom_ratio", model.forecast.headroom(0.9)),
         ("pod_start_seconds", model.starting.seconds()),
-        ("capacity_cores", model.capacity),
+        ("request_cores", model.request),
+        ("capacity_cores", model.capacity.cores(model.request, model.limit)),
     ]);
     if let Some(work) = model.work(settings) {
         numbers.insert("cpu_per_request_seconds", work.per_request);
@@ -126,9 +127,6 @@ pub(super) fn numbers(model: &Model, settings: &Settings) -> BTreeMap<&'static s
     }
     if let Some(utilisation) = model.utilisation(settings) {
         numbers.insert("utilisation_ratio", utilisation);
-    }
-    if let Some(cores) = model.parallelism {
-        numbers.insert("parallelism_cores", cores);
     }
     if let Some(coverage) = model.trackers.first().and_then(|tracker| tracker.conformal.coverage()) {
         numbers.insert("bound_coverage_ratio", coverage);
@@ -151,11 +149,11 @@ fn curve(model: &Model, objective: &Objective, tracker: &Tracker, settings: &Set
         return empty;
     };
     let load = |utilisation: f64| {
-        ((utilisation * model.capacity - work.idle) / work.per_request).max(0.0) * f64::from(window.ready)
+        ((utilisation * model.request - work.idle) / work.per_request).max(0.0) * f64::from(window.ready)
     };
     let factor = tracker.conformal.factor();
     let points = tracker.fit.map_or_else(Vec::new, |fit| {
-        let utilisations = (1..=POINTS).map(|step| 0.96 * f64::from(step) / f64::from(POINTS));
+        let utilisations = (1..=POINTS).map(|step| 1.2 * f64::from(step) / f64::from(POINTS));
         let point = |utilisation: f64| {
             let latency_seconds = fit.predict(utilisation, &shape);
             CurvePoint {

@@ -1,6 +1,6 @@
 //! What was seen at each CPU utilisation, and how far beyond it one may go.
 //!
-//! Windows are gathered by the utilisation of the pods' capacity. Exceedance cannot fall as utilisation rises, so the
+//! Windows are gathered by utilisation: CPU in use over CPU requested. Exceedance cannot fall as utilisation rises, so the
 //! shares are made monotone by the pool-adjacent-violators algorithm (Ayer et al., Annals of Mathematical Statistics
 //! 26(4), 1955; Barlow et al., "Statistical Inference under Order Restrictions", 1972), and each pooled block is judged
 //! by its Beta bound ([`super::evidence`]). How quickly old windows fade and how large a step beyond them is allowed are
@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::evidence::Counts;
 
 /// Width of a bin of utilisation.
-pub const BIN_WIDTH: f64 = 0.04;
-/// Bins: up to 120% of capacity (background work of the kernel lets usage pass the quota a little).
-pub const BINS: usize = 30;
+pub const BIN_WIDTH: f64 = 0.05;
+/// Bins: up to 160% of the request; what lies beyond goes into the last.
+pub const BINS: usize = 32;
 /// Windows that a bin remembers once it has requests enough.
 const WINDOWS: f64 = 20.0;
 
@@ -34,7 +34,7 @@ pub struct Bin {
 /// One window, or several that were put together until they held requests enough.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
-    /// Utilisation of the pods' capacity, 0 to 1.
+    /// Utilisation of the CPU request.
     pub utilisation: f64,
     /// Requests, and those above the response time.
     pub counts: Counts,

@@ -38,7 +38,7 @@ impl Default for Settings {
             scale_in_hold_seconds: 120.0,
             metrics_missing_seconds: 60.0,
             learning_seconds: 120.0,
-            request_utilisation: 0.9,
+            request_utilisation: 0.95,
             least_saving: 0.1,
             most_limit_ratio: 2.0,
             gibibyte_in_cores: 0.13,

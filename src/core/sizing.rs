@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::decision::Bounds;
+use super::context::{Caution, Context};
 use super::knee::{self, Stream};
 use super::memory::MEBIBYTE;
-use super::model::Model;
 use super::observation::Resources;
 use super::optimiser::{Load, Market, Size, Work};
-use super::settings::Settings;
 use super::units::{Bytes, Cores};
 
 /// Request of a container that hardly uses any CPU, in cores.
@@ -51,28 +49,16 @@ impl Plan {
 }
 
 /// What a new size is judged by.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     /// What is known.
-    pub model: &'a Model,
-    /// Settings in force.
-    pub settings: &'a Settings,
-    /// Bounds of the user.
-    pub bounds: &'a Bounds,
+    pub context: &'a Context<'a>,
+    /// How cautious to be.
+    pub caution: Caution,
     /// Loads to carry.
     pub loads: &'a [Load],
-    /// Least and most replicas.
-    pub replicas: (u32, u32),
     /// The present size.
     pub present: Size,
-    /// What utilisation would be safe with another capacity.
-    pub safe: &'a dyn SafeAt,
-}
-
-/// Safe utilisation as a function of capacity in cores.
-pub trait SafeAt: std::fmt::Debug {
-    /// Highest utilisation of `capacity` that keeps every objective, 0 to 1.
-    fn safe_at(&self, capacity: f64) -> f64;
 }
 
 /// A proposal and what it saves.
@@ -82,14 +68,16 @@ pub struct Proposal {
     pub plan: Plan,
     /// Share of the present cost that it saves, 0 to 1.
     pub saving: f64,
+    /// Its CPU request in cores, of the container that does the work.
+    pub request: f64,
 }
 
 impl Question<'_> {
     /// The cheapest plan within reach at `now`; `None` while the work is not known.
     #[must_use]
     pub fn propose(&self, now: f64) -> Option<Proposal> {
-        let primary = self.model.primary(self.settings)?;
-        let work = self.model.work(self.settings)?;
+        let primary = self.context.model.primary(self.context.settings)?;
+        let work = self.context.work?;
         let market = self.market(work, primary, true);
         let before = self.market(work, primary, false).cost(&self.present);
         let (size, cost) = market.cheapest(self.sizes(&work))?;
@@ -97,6 +85,7 @@ impl Question<'_> {
         Some(Proposal {
             plan: self.plan(&size, &work, primary, now),
             saving,
+            request: size.request,
         })
     }
 
@@ -107,7 +96,7 @@ impl Question<'_> {
         let mut raised = false;
         for (name, resources) in in_force {
             let mut resources = *resources;
-            let memory = self.model.memories.get(name);
+            let memory = self.context.model.memories.get(name);
             let limit = resources
                 .memory_limit
                 .filter(|&limit| memory.is_some_and(|memory| memory.urgent(limit)));
@@ -128,26 +117,22 @@ impl Question<'_> {
             .map(|factor| self.within_cpu(self.present.request * factor));
         requests
             .flat_map(|request| RATIOS.map(|ratio| (request, request * ratio)))
-            .filter(|(request, limit)| limit / request <= self.settings.most_limit_ratio + 1e-9)
+            .filter(|(request, limit)| limit / request <= self.context.settings.most_limit_ratio + 1e-9)
             .filter(|(_, limit)| *limit >= 0.5 * self.present.limit)
+            .filter(|(request, _)| *request <= self.context.model.believed().max(self.present.request))
             .map(|(request, limit)| self.size(request, limit))
             .filter(|size| self.has_room(size, work))
     }
 
     fn size(&self, request: f64, limit: f64) -> Size {
         let (request, limit) = (round_up(request, 0.005), round_up(limit, 0.005));
-        let capacity = self.model.believed(limit);
-        Size {
-            request,
-            limit,
-            capacity,
-            safe: self.safe.safe_at(capacity),
-        }
+        let safe = self.context.safe_for_all(request, limit, self.caution);
+        Size { request, limit, safe }
     }
 
     /// Whether bursts within a period of the CFS controller fit, at the load that this pod is to carry.
     fn has_room(&self, size: &Size, work: &Work) -> bool {
-        let utilisation = self.settings.request_utilisation;
+        let utilisation = self.context.settings.request_utilisation;
         let load = size.latency_load(work).min(size.request_load(work, utilisation));
         let used = work.idle + work.per_request * load;
         let stream = Stream {
@@ -157,13 +142,13 @@ impl Question<'_> {
         };
         // A pod that was seen to keep the objective with less room need not have more.
         let room =
-            (self.present.limit - self.present.safe * self.present.capacity).max(0.0) / stream.deviation().max(1e-9);
+            (self.present.limit - self.present.safe * self.present.request).max(0.0) / stream.deviation().max(1e-9);
         size.limit >= stream.least_limit(knee::DEVIATIONS.min(room))
     }
 
     fn market(&self, work: Work, primary: &str, planned: bool) -> Market<'_> {
         let (mut beside, mut fixed, mut per_load) = (0.0, 0.0, 0.0);
-        for (name, container) in self.model.window.iter().flat_map(|window| &window.containers) {
+        for (name, container) in self.context.model.window.iter().flat_map(|window| &window.containers) {
             let resources = if planned {
                 self.beside(name, container.resources)
             } else {
@@ -173,9 +158,15 @@ impl Question<'_> {
                 beside += resources.cpu_request.map_or(0.0, |cpu| cpu.0);
             }
             let price = |bytes: Option<Bytes>| {
-                bytes.map_or(0.0, |bytes| bytes.0 as f64) / (1024.0 * MEBIBYTE) * self.settings.gibibyte_in_cores
+                bytes.map_or(0.0, |bytes| bytes.0 as f64) / (1024.0 * MEBIBYTE)
+                    * self.context.settings.gibibyte_in_cores
             };
-            let learnt = self.model.memories.get(name).filter(|memory| planned && memory.known());
+            let learnt = self
+                .context
+                .model
+                .memories
+                .get(name)
+                .filter(|memory| planned && memory.known());
             let at = |load: f64| learnt.and_then(|memory| memory.plan(load)).map(|plan| plan.request);
             let base = price(at(0.0).or(container.resources.memory_request));
             fixed += base;
@@ -184,8 +175,8 @@ impl Question<'_> {
         Market {
             loads: self.loads,
             work,
-            utilisation: self.settings.request_utilisation,
-            replicas: self.replicas,
+            utilisation: self.context.settings.request_utilisation,
+            replicas: self.context.replicas(),
             beside,
             memory: (fixed, per_load),
         }
@@ -194,8 +185,8 @@ impl Question<'_> {
     fn plan(&self, size: &Size, work: &Work, primary: &str, now: f64) -> Plan {
         let load = size
             .latency_load(work)
-            .min(size.request_load(work, self.settings.request_utilisation));
-        let containers = self.model.window.iter().flat_map(|window| &window.containers);
+            .min(size.request_load(work, self.context.settings.request_utilisation));
+        let containers = self.context.model.window.iter().flat_map(|window| &window.containers);
         let planned = containers.map(|(name, container)| {
             let mut resources = self.beside(name, container.resources);
             if name == primary {
@@ -212,10 +203,10 @@ impl Question<'_> {
 
     /// Resources of a container other than the primary one, by its own use.
     fn beside(&self, name: &str, present: Resources) -> Resources {
-        let Some(demand) = self.model.demands.get(name).filter(|demand| demand.known()) else {
+        let Some(demand) = self.context.model.demands.get(name).filter(|demand| demand.known()) else {
             return present;
         };
-        let used = demand.cpu(self.pod_load().max(1.0) * 1.3) / self.settings.request_utilisation;
+        let used = demand.cpu(self.pod_load().max(1.0) * 1.3) / self.context.settings.request_utilisation;
         let request = round_up(used.max(LEAST_CPU), 0.005);
         let limit = present.cpu_limit.map(|limit| Cores(limit.0.max(3.0 * request)));
         Resources {
@@ -226,7 +217,7 @@ impl Question<'_> {
     }
 
     fn with_memory(&self, name: &str, present: Resources, load: f64) -> Resources {
-        let memory = self.model.memories.get(name);
+        let memory = self.context.model.memories.get(name);
         let Some(plan) = memory.and_then(|memory| memory.plan(load)) else {
             return present;
         };
@@ -244,22 +235,23 @@ impl Question<'_> {
     }
 
     fn pod_load(&self) -> f64 {
-        self.model
+        self.context
+            .model
             .window
             .as_ref()
             .map_or(0.0, super::window::Window::load_per_pod)
     }
 
     fn within_cpu(&self, cores: f64) -> f64 {
-        let least = self.bounds.min_cpu.map_or(LEAST_PRIMARY_CPU, |cpu| cpu.0);
-        let most = self.bounds.max_cpu.map_or(f64::INFINITY, |cpu| cpu.0);
+        let least = self.context.bounds.min_cpu.map_or(LEAST_PRIMARY_CPU, |cpu| cpu.0);
+        let most = self.context.bounds.max_cpu.map_or(f64::INFINITY, |cpu| cpu.0);
         cores.max(least).min(most.max(0.001))
     }
 
     fn within_memory(&self, bytes: Bytes) -> Bytes {
         bytes
-            .max(self.bounds.min_memory.unwrap_or_default())
-            .min(self.bounds.max_memory.unwrap_or(Bytes(u64::MAX)))
+            .max(self.context.bounds.min_memory.unwrap_or_default())
+            .min(self.context.bounds.max_memory.unwrap_or(Bytes(u64::MAX)))
     }
 }
 

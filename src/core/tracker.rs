@@ -49,7 +49,7 @@ pub struct Seen<'a> {
     pub at: f64,
     /// Its response times.
     pub latency: &'a Histogram,
-    /// Utilisation of the pods' capacity, 0 to 1.
+    /// Utilisation of the pods' CPU requests.
     pub utilisation: f64,
     /// How typical it is, 0 to 1.
     pub trust: f64,
@@ -58,7 +58,7 @@ pub struct Seen<'a> {
 /// How high utilisation may be for one objective, and by what.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Safe {
-    /// Utilisation of capacity, 0 to 1.
+    /// Utilisation of the CPU request.
     pub utilisation: f64,
     /// What the curve's upper bound alone allows.
     pub curve: f64,
@@ -112,7 +112,7 @@ impl Tracker {
         self.gathering = Gathering::default();
     }
 
-    /// The capacity of a pod became another one; `factor` is the old over the new where the work stays the same.
+    /// The size of a pod became another one: what was seen holds at `factor` times its utilisation.
     pub fn rescale(&mut self, factor: f64) {
         self.table = self.table.rescaled(factor);
     }

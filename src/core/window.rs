@@ -44,8 +44,10 @@ pub struct ContainerWindow {
     pub resources: Resources,
     /// Whether all ready pods have these.
     pub uniform: bool,
+    /// Mean CPU request in cores over the ready pods.
+    pub request: Option<f64>,
     /// Mean CPU limit in cores over the ready pods.
-    pub capacity: Option<f64>,
+    pub limit: Option<f64>,
     /// Whether the kernel killed it for memory.
     pub killed: bool,
 }
@@ -168,10 +170,15 @@ fn container_window(all: &[(&ContainerObservation, bool)], resources: Resources)
         memory: all.iter().filter_map(|(container, _)| container.memory).max(),
         resources,
         uniform: all.iter().all(|(container, _)| container.resources == resources),
-        capacity: mean(
+        request: mean(
+            all.iter()
+                .filter_map(|(container, _)| container.resources.cpu_request)
+                .map(|cpu| cpu.0),
+        ),
+        limit: mean(
             all.iter()
                 .filter_map(|(container, _)| container.resources.cpu_limit)
-                .map(|cores| cores.0),
+                .map(|cpu| cpu.0),
         ),
         killed: all.iter().any(|(container, _)| container.killed_for_memory),
     }
