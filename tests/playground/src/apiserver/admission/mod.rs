@@ -12,6 +12,8 @@ mod validating;
 
 use std::sync::Arc;
 
+pub(crate) use expressions::compile as compile_expression;
+
 use serde_json::Value;
 
 use super::api::Api;
