@@ -98,19 +98,45 @@ fn subresources(resource: &Resource) -> Vec<Subresource> {
     const CHANGE: &[&str] = &["get", "patch", "update"];
     const CREATE: &[&str] = &["create"];
     const GET: &[&str] = &["get"];
-    let own = |name, kind: &str, verbs| (name, resource.group.clone(), resource.version.clone(), kind.to_owned(), verbs);
+    let own = |name, kind: &str, verbs| {
+        (
+            name,
+            resource.group.clone(),
+            resource.version.clone(),
+            kind.to_owned(),
+            verbs,
+        )
+    };
     let mut found = Vec::new();
     if resource.status {
         found.push(own("status", &resource.kind, CHANGE));
     }
     if resource.scale.is_some() {
-        found.push(("scale", "autoscaling".to_owned(), "v1".to_owned(), "Scale".to_owned(), CHANGE));
+        found.push((
+            "scale",
+            "autoscaling".to_owned(),
+            "v1".to_owned(),
+            "Scale".to_owned(),
+            CHANGE,
+        ));
     }
     for (name, kind) in &resource.subresources {
         match *name {
-            "eviction" => found.push(("eviction", "policy".to_owned(), "v1".to_owned(), "Eviction".to_owned(), CREATE)),
+            "eviction" => found.push((
+                "eviction",
+                "policy".to_owned(),
+                "v1".to_owned(),
+                "Eviction".to_owned(),
+                CREATE,
+            )),
             "token" => {
-                found.push(("token", "authentication.k8s.io".to_owned(), "v1".to_owned(), (*kind).to_owned(), CREATE));
+                found.push((
+                    "token",
+                    "authentication.k8s.io".to_owned(),
+                    "v1".to_owned(),
+                    (*kind).to_owned(),
+                    CREATE,
+                ));
             }
             "log" => found.push(own("log", kind, GET)),
             "binding" => found.push(own("binding", kind, CREATE)),
@@ -127,7 +153,10 @@ pub(super) fn aggregated(served: &Served, core: bool) -> Response {
         .iter()
         .filter(|(group, _)| group.is_empty() == core)
         .map(|(group, versions)| {
-            let versions: Vec<Value> = versions.iter().map(|version| aggregated_version(served, group, version)).collect();
+            let versions: Vec<Value> = versions
+                .iter()
+                .map(|version| aggregated_version(served, group, version))
+                .collect();
             json!({ "metadata": { "name": group, "creationTimestamp": null }, "versions": versions })
         })
         .collect();
@@ -143,7 +172,10 @@ pub(super) fn aggregated(served: &Served, core: bool) -> Response {
 }
 
 fn aggregated_version(served: &Served, group: &str, version: &str) -> Value {
-    let resources: Vec<Value> = served.of(group, version).map(|resource| aggregated_resource(resource)).collect();
+    let resources: Vec<Value> = served
+        .of(group, version)
+        .map(|resource| aggregated_resource(resource))
+        .collect();
     json!({ "version": version, "freshness": "Current", "resources": resources })
 }
 

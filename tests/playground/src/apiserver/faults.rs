@@ -103,10 +103,18 @@ impl Refusal {
 
 fn error(code: u16) -> ApiError {
     match code {
-        409 => ApiError::new(409, "Conflict", "the object has been modified; please apply your changes to the latest version and try again"),
+        409 => ApiError::new(
+            409,
+            "Conflict",
+            "the object has been modified; please apply your changes to the latest version and try again",
+        ),
         410 => ApiError::expired("too old resource version"),
         429 => ApiError::too_many_requests("too many requests, please try again later", 1),
-        503 => ApiError::new(503, "ServiceUnavailable", "the server is currently unable to handle the request"),
+        503 => ApiError::new(
+            503,
+            "ServiceUnavailable",
+            "the server is currently unable to handle the request",
+        ),
         _ => ApiError::internal("a fault that was asked for"),
     }
 }

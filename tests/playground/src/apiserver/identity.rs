@@ -16,7 +16,10 @@ pub struct User {
 impl User {
     /// The administrator that the main kubeconfig belongs to.
     pub fn administrator() -> Self {
-        Self { name: "kubernetes-admin".into(), groups: vec!["system:masters".into(), "system:authenticated".into()] }
+        Self {
+            name: "kubernetes-admin".into(),
+            groups: vec!["system:masters".into(), "system:authenticated".into()],
+        }
     }
 
     /// A ServiceAccount, with the groups that Kubernetes gives it.
@@ -33,12 +36,18 @@ impl User {
 
     /// A node's kubelet.
     pub fn node(name: &str) -> Self {
-        Self { name: format!("system:node:{name}"), groups: vec!["system:nodes".into(), "system:authenticated".into()] }
+        Self {
+            name: format!("system:node:{name}"),
+            groups: vec!["system:nodes".into(), "system:authenticated".into()],
+        }
     }
 
     /// Who comes without credentials.
     pub(super) fn anonymous() -> Self {
-        Self { name: "system:anonymous".into(), groups: vec!["system:unauthenticated".into()] }
+        Self {
+            name: "system:anonymous".into(),
+            groups: vec!["system:unauthenticated".into()],
+        }
     }
 }
 

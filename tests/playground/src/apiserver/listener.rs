@@ -21,12 +21,7 @@ use super::status::ApiError;
 const BODY_LIMIT_BYTES: usize = 3 * 1024 * 1024;
 
 /// Serves until `stop`.
-pub(super) async fn serve(
-    socket: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
-    api: Arc<Api>,
-    stop: CancellationToken,
-) {
+pub(super) async fn serve(socket: TcpListener, tls: Arc<rustls::ServerConfig>, api: Arc<Api>, stop: CancellationToken) {
     let acceptor = TlsAcceptor::from(tls);
     loop {
         let accepted = tokio::select! {
@@ -55,7 +50,12 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, api: Arc<Api>, sto
             return;
         }
     };
-    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(user_of);
+    let certificate = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(<[_]>::first)
+        .and_then(user_of);
     let cut = api.faults.cut_connections();
     let service = hyper::service::service_fn(move |request| {
         let (api, certificate) = (api.clone(), certificate.clone());
@@ -98,5 +98,9 @@ async fn handle(api: Arc<Api>, certificate: Option<User>, request: HttpRequest<I
 }
 
 fn bearer(headers: &http::HeaderMap) -> Option<&str> {
-    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+    headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Bearer ")
 }

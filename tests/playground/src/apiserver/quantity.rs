@@ -3,8 +3,18 @@
 use serde_json::Value;
 
 const NANOS: i128 = 1_000_000_000;
-const DECIMAL: [(&str, i32); 10] =
-    [("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
+const DECIMAL: [(&str, i32); 10] = [
+    ("n", -9),
+    ("u", -6),
+    ("m", -3),
+    ("", 0),
+    ("k", 3),
+    ("M", 6),
+    ("G", 9),
+    ("T", 12),
+    ("P", 15),
+    ("E", 18),
+];
 const BINARY: [(&str, u32); 6] = [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40), ("Pi", 50), ("Ei", 60)];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,17 +34,28 @@ pub(crate) struct Quantity {
 
 impl Quantity {
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let end = text.find(|letter: char| !matches!(letter, '0'..='9' | '.' | '+' | '-')).unwrap_or(text.len());
+        let end = text
+            .find(|letter: char| !matches!(letter, '0'..='9' | '.' | '+' | '-'))
+            .unwrap_or(text.len());
         let (number, suffix) = text.split_at(end);
         let nanos = decimal_nanos(number)?;
         if let Some((_, power)) = BINARY.iter().find(|(known, _)| *known == suffix) {
-            return Some(Self { nanos: nanos.checked_mul(1_i128 << power)?, form: Form::Binary });
+            return Some(Self {
+                nanos: nanos.checked_mul(1_i128 << power)?,
+                form: Form::Binary,
+            });
         }
         if let Some((_, power)) = DECIMAL.iter().find(|(known, _)| *known == suffix) {
-            return Some(Self { nanos: scale(nanos, *power)?, form: Form::Decimal });
+            return Some(Self {
+                nanos: scale(nanos, *power)?,
+                form: Form::Decimal,
+            });
         }
         let power: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
-        Some(Self { nanos: scale(nanos, power)?, form: Form::Exponent })
+        Some(Self {
+            nanos: scale(nanos, power)?,
+            form: Form::Exponent,
+        })
     }
 
     pub(crate) fn from_value(value: &Value) -> Option<Self> {
@@ -46,22 +67,34 @@ impl Quantity {
     }
 
     /// Zero, written in decimal.
-    pub(crate) const ZERO: Self = Self { nanos: 0, form: Form::Decimal };
+    pub(crate) const ZERO: Self = Self {
+        nanos: 0,
+        form: Form::Decimal,
+    };
 
     /// A whole number.
     pub(crate) fn whole(count: i64) -> Self {
-        Self { nanos: i128::from(count) * NANOS, form: Form::Decimal }
+        Self {
+            nanos: i128::from(count) * NANOS,
+            form: Form::Decimal,
+        }
     }
 
     /// The difference.
     pub(crate) fn minus(self, other: Self) -> Self {
-        Self { nanos: self.nanos - other.nanos, form: self.form }
+        Self {
+            nanos: self.nanos - other.nanos,
+            form: self.form,
+        }
     }
 
     /// The sum, in the form of the first that is not zero.
     pub(crate) fn plus(self, other: Self) -> Self {
         let form = if self.nanos == 0 { other.form } else { self.form };
-        Self { nanos: self.nanos + other.nanos, form }
+        Self {
+            nanos: self.nanos + other.nanos,
+            form,
+        }
     }
 }
 
@@ -114,7 +147,8 @@ fn decimal_nanos(text: &str) -> Option<i128> {
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if (whole.is_empty() && fraction.is_empty()) || !(whole.bytes().chain(fraction.bytes())).all(|b| b.is_ascii_digit()) {
+    if (whole.is_empty() && fraction.is_empty()) || !(whole.bytes().chain(fraction.bytes())).all(|b| b.is_ascii_digit())
+    {
         return None;
     }
     let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
@@ -154,6 +188,9 @@ mod tests {
     #[test]
     fn quantities_compare_across_suffixes() {
         assert!(Quantity::parse("1Gi").unwrap().nanos > Quantity::parse("1G").unwrap().nanos);
-        assert_eq!(Quantity::parse("1").unwrap().nanos, Quantity::parse("1000m").unwrap().nanos);
+        assert_eq!(
+            Quantity::parse("1").unwrap().nanos,
+            Quantity::parse("1000m").unwrap().nanos
+        );
     }
 }

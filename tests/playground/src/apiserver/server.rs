@@ -70,8 +70,14 @@ impl Server {
         background::bootstrap(&api)?;
         background::start(&api, changes, &stop);
         tokio::spawn(listener::serve(socket, Arc::new(tls), api.clone(), stop.clone()));
-        let mut server =
-            Self { api, authority, address, kubeconfig: directory.join("kubeconfig"), directory, stop };
+        let mut server = Self {
+            api,
+            authority,
+            address,
+            kubeconfig: directory.join("kubeconfig"),
+            directory,
+            stop,
+        };
         server.kubeconfig = server.write_administrator_kubeconfig()?;
         Ok(server)
     }
@@ -197,11 +203,21 @@ impl Drop for Server {
 fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
-    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(content)).with_context(|| format!("writing {}", path.display()))
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path);
+    file.and_then(|mut file| file.write_all(content))
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 fn own_addresses(listening: IpAddr) -> Vec<IpAddr> {
     let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
-    if listening.is_unspecified() || listening == loopback { vec![loopback] } else { vec![listening, loopback] }
+    if listening.is_unspecified() || listening == loopback {
+        vec![loopback]
+    } else {
+        vec![listening, loopback]
+    }
 }

@@ -15,33 +15,64 @@ pub(crate) struct FieldError {
 
 impl FieldError {
     pub(crate) fn required(field: impl Into<String>, detail: &str) -> Self {
-        let detail =
-            if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
-        Self { field: field.into(), reason: "FieldValueRequired", detail }
+        let detail = if detail.is_empty() {
+            "Required value".to_owned()
+        } else {
+            format!("Required value: {detail}")
+        };
+        Self {
+            field: field.into(),
+            reason: "FieldValueRequired",
+            detail,
+        }
     }
 
     pub(crate) fn invalid(field: impl Into<String>, value: &Value, detail: &str) -> Self {
         let detail = format!("Invalid value: {}: {detail}", shown(value));
-        Self { field: field.into(), reason: "FieldValueInvalid", detail }
+        Self {
+            field: field.into(),
+            reason: "FieldValueInvalid",
+            detail,
+        }
     }
 
     pub(crate) fn type_invalid(field: impl Into<String>, value: &Value, detail: &str) -> Self {
         let detail = format!("Invalid value: {}: {detail}", shown(value));
-        Self { field: field.into(), reason: "FieldValueTypeInvalid", detail }
+        Self {
+            field: field.into(),
+            reason: "FieldValueTypeInvalid",
+            detail,
+        }
     }
 
     pub(crate) fn forbidden(field: impl Into<String>, detail: &str) -> Self {
-        Self { field: field.into(), reason: "FieldValueForbidden", detail: format!("Forbidden: {detail}") }
+        Self {
+            field: field.into(),
+            reason: "FieldValueForbidden",
+            detail: format!("Forbidden: {detail}"),
+        }
     }
 
     pub(crate) fn duplicate(field: impl Into<String>, value: &Value) -> Self {
-        Self { field: field.into(), reason: "FieldValueDuplicate", detail: format!("Duplicate value: {}", shown(value)) }
+        Self {
+            field: field.into(),
+            reason: "FieldValueDuplicate",
+            detail: format!("Duplicate value: {}", shown(value)),
+        }
     }
 
     pub(crate) fn not_supported(field: impl Into<String>, value: &Value, supported: &[String]) -> Self {
-        let supported = supported.iter().map(|value| format!("\"{value}\"")).collect::<Vec<_>>().join(", ");
+        let supported = supported
+            .iter()
+            .map(|value| format!("\"{value}\""))
+            .collect::<Vec<_>>()
+            .join(", ");
         let detail = format!("Unsupported value: {}: supported values: {supported}", shown(value));
-        Self { field: field.into(), reason: "FieldValueNotSupported", detail }
+        Self {
+            field: field.into(),
+            reason: "FieldValueNotSupported",
+            detail,
+        }
     }
 }
 
@@ -77,7 +108,12 @@ pub(crate) type ApiResult<T> = Result<T, ApiError>;
 
 impl ApiError {
     pub(crate) fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.into(), message: message.into(), details: Value::Null }
+        Self {
+            code,
+            reason: reason.into(),
+            message: message.into(),
+            details: Value::Null,
+        }
     }
 
     fn about(mut self, group: &str, resource: &str, name: &str) -> Self {
@@ -108,7 +144,10 @@ impl ApiError {
     }
 
     pub(crate) fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Self {
-        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", qualified(group, resource));
+        let message = format!(
+            "Operation cannot be fulfilled on {} \"{name}\": {why}",
+            qualified(group, resource)
+        );
         Self::new(409, "Conflict", message).about(group, resource, name)
     }
 
@@ -135,11 +174,16 @@ impl ApiError {
     }
 
     pub(crate) fn method_not_allowed() -> Self {
-        Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        Self::new(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        )
     }
 
     pub(crate) fn unsupported_media_type(accepted: &str) -> Self {
-        let message = format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
+        let message =
+            format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
         Self::new(415, "UnsupportedMediaType", message)
     }
 
@@ -156,7 +200,11 @@ impl ApiError {
     /// 422 with one cause for each field.
     pub(crate) fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
         let texts: Vec<String> = errors.iter().map(FieldError::to_string).collect();
-        let list = if texts.len() == 1 { texts.concat() } else { format!("[{}]", texts.join(", ")) };
+        let list = if texts.len() == 1 {
+            texts.concat()
+        } else {
+            format!("[{}]", texts.join(", "))
+        };
         let message = format!("{} \"{name}\" is invalid: {list}", qualified(group, kind));
         let mut error = Self::new(422, "Invalid", message).about(group, kind, name);
         error.details["causes"] = errors
@@ -193,5 +241,9 @@ impl ApiError {
 }
 
 fn qualified(group: &str, name: &str) -> String {
-    if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
+    if group.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name}.{group}")
+    }
 }

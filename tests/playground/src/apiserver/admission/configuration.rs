@@ -45,7 +45,10 @@ pub(super) struct Cache(Mutex<HashMap<String, (u64, Compiled)>>);
 pub(super) fn webhooks(api: &Api, plural: &str) -> Vec<Compiled> {
     let key = ResourceKey::new("admissionregistration.k8s.io", plural);
     let (configurations, _) = api.store.list(&key, None);
-    configurations.iter().map(|configuration| compiled(&api.admission.configurations, configuration)).collect()
+    configurations
+        .iter()
+        .map(|configuration| compiled(&api.admission.configurations, configuration))
+        .collect()
 }
 
 fn compiled(cache: &Cache, configuration: &Stored) -> Compiled {

@@ -49,9 +49,18 @@ impl Destination {
         let authority = client["caBundle"].as_str().unwrap_or_default().to_owned();
         if let Some(url) = client["url"].as_str() {
             let uri: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
-            let host = uri.host().ok_or_else(|| format!("{url} names no host"))?.trim_matches(['[', ']']).to_owned();
+            let host = uri
+                .host()
+                .ok_or_else(|| format!("{url} names no host"))?
+                .trim_matches(['[', ']'])
+                .to_owned();
             let address = format!("{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(443));
-            return Ok(Self { address, server_name: host, path: uri.path().to_owned(), authority });
+            return Ok(Self {
+                address,
+                server_name: host,
+                path: uri.path().to_owned(),
+                authority,
+            });
         }
         let service = &client["service"];
         let text = |field: &str| service[field].as_str().unwrap_or_default();
@@ -60,7 +69,11 @@ impl Destination {
         Ok(Self {
             address: endpoint(api, namespace, name, port)?.to_string(),
             server_name: format!("{name}.{namespace}.svc"),
-            path: if text("path").is_empty() { "/".into() } else { text("path").to_owned() },
+            path: if text("path").is_empty() {
+                "/".into()
+            } else {
+                text("path").to_owned()
+            },
             authority,
         })
     }
@@ -69,7 +82,10 @@ impl Destination {
 /// A ready endpoint of a Service.
 fn endpoint(api: &Api, namespace: &str, name: &str, port: i64) -> Result<SocketAddr, String> {
     let key = ObjectKey::new(namespace, name);
-    let service = api.store.get(&api.core("services"), &key).ok_or_else(|| format!("service \"{name}\" not found"))?;
+    let service = api
+        .store
+        .get(&api.core("services"), &key)
+        .ok_or_else(|| format!("service \"{name}\" not found"))?;
     let ports = service.value["spec"]["ports"].as_array().into_iter().flatten();
     let found = ports.into_iter().find(|known| known["port"].as_i64() == Some(port));
     let found = found.ok_or_else(|| format!("service \"{name}\" has no port {port}"))?;
@@ -79,7 +95,10 @@ fn endpoint(api: &Api, namespace: &str, name: &str, port: i64) -> Result<SocketA
     if candidates.is_empty() {
         return Err(none());
     }
-    candidates.get(rand::random_range(0..candidates.len())).copied().ok_or_else(none)
+    candidates
+        .get(rand::random_range(0..candidates.len()))
+        .copied()
+        .ok_or_else(none)
 }
 
 fn addresses(api: &Api, service: &ObjectKey, port_name: &str) -> Vec<SocketAddr> {
@@ -91,7 +110,9 @@ fn addresses(api: &Api, service: &ObjectKey, port_name: &str) -> Vec<SocketAddr>
     let mut found = Vec::new();
     if let Some(endpoints) = api.store.get(&api.core("endpoints"), service) {
         for subset in endpoints.value["subsets"].as_array().into_iter().flatten() {
-            let Some(port) = subset["ports"].as_array().into_iter().flatten().find(named) else { continue };
+            let Some(port) = subset["ports"].as_array().into_iter().flatten().find(named) else {
+                continue;
+            };
             let addresses = subset["addresses"].as_array().into_iter().flatten();
             found.extend(addresses.filter_map(|address| socket(&address["ip"], &port["port"])));
         }
@@ -105,7 +126,9 @@ fn addresses(api: &Api, service: &ObjectKey, port_name: &str) -> Vec<SocketAddr>
         slice.value["metadata"]["labels"]["kubernetes.io/service-name"].as_str() == Some(&service.name)
     };
     for slice in slices.iter().filter(belongs) {
-        let Some(port) = slice.value["ports"].as_array().into_iter().flatten().find(named) else { continue };
+        let Some(port) = slice.value["ports"].as_array().into_iter().flatten().find(named) else {
+            continue;
+        };
         let endpoints = slice.value["endpoints"].as_array().into_iter().flatten();
         for endpoint in endpoints.filter(|endpoint| endpoint["conditions"]["ready"] != false) {
             let ips = object::strings(&endpoint["addresses"]);
@@ -179,20 +202,31 @@ async fn finish(answer: Result<http::Response<hyper::body::Incoming>, hyper::Err
         return Ok(body);
     }
     let reason = status.canonical_reason().unwrap_or_default();
-    Err(format!("the server responded with {} {reason}: {}", status.as_u16(), String::from_utf8_lossy(&body)))
+    Err(format!(
+        "the server responded with {} {reason}: {}",
+        status.as_u16(),
+        String::from_utf8_lossy(&body)
+    ))
 }
 
 async fn connect(to: &Destination) -> Result<TlsStream<TcpStream>, String> {
-    let stream = TcpStream::connect(&to.address).await.map_err(|error| format!("dial tcp {}: {error}", to.address))?;
+    let stream = TcpStream::connect(&to.address)
+        .await
+        .map_err(|error| format!("dial tcp {}: {error}", to.address))?;
     let _ = stream.set_nodelay(true);
     let name = ServerName::try_from(to.server_name.clone()).map_err(|error| error.to_string())?;
     let connector = TlsConnector::from(Arc::new(tls(&to.authority)?));
-    connector.connect(name, stream).await.map_err(|error| format!("tls: {error}"))
+    connector
+        .connect(name, stream)
+        .await
+        .map_err(|error| format!("tls: {error}"))
 }
 
 /// Trusts the bundle and nothing else.
 fn tls(bundle: &str) -> Result<rustls::ClientConfig, String> {
-    let pem = BASE64.decode(bundle).map_err(|error| format!("caBundle is not base64: {error}"))?;
+    let pem = BASE64
+        .decode(bundle)
+        .map_err(|error| format!("caBundle is not base64: {error}"))?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| format!("caBundle is not PEM: {error}"))?;

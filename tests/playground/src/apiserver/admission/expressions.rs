@@ -33,7 +33,11 @@ pub(super) struct Variables(Vec<(&'static str, Cel)>);
 impl Variables {
     /// `request` is the review's request without the objects.
     pub(super) fn new(object: &Value, old: &Value, request: &Value) -> Self {
-        Self(vec![("object", to_cel(object)), ("oldObject", to_cel(old)), ("request", to_cel(request))])
+        Self(vec![
+            ("object", to_cel(object)),
+            ("oldObject", to_cel(old)),
+            ("request", to_cel(request)),
+        ])
     }
 }
 
@@ -49,8 +53,12 @@ fn to_cel(value: &Value) -> Cel {
         Value::String(text) => Cel::String(Arc::new(text.clone())),
         Value::Array(items) => Cel::List(Arc::new(items.iter().map(to_cel).collect())),
         Value::Object(map) => {
-            let entries = map.iter().map(|(name, value)| (Key::String(Arc::new(name.clone())), to_cel(value)));
-            Cel::Map(Map { map: Arc::new(entries.collect::<HashMap<_, _>>()) })
+            let entries = map
+                .iter()
+                .map(|(name, value)| (Key::String(Arc::new(name.clone())), to_cel(value)));
+            Cel::Map(Map {
+                map: Arc::new(entries.collect::<HashMap<_, _>>()),
+            })
         }
     }
 }
@@ -71,7 +79,10 @@ mod tests {
             "namespace": "shop", "operation": "CREATE", "dryRun": false,
             "userInfo": { "username": "system:serviceaccount:valence-system:valence", "groups": ["system:nodes"] },
         });
-        holds(&compile(expression).unwrap(), &Variables::new(&object, &Value::Null, &request))
+        holds(
+            &compile(expression).unwrap(),
+            &Variables::new(&object, &Value::Null, &request),
+        )
     }
 
     #[test]

@@ -25,7 +25,9 @@ fn items(range: &Stored) -> impl Iterator<Item = &Value> {
 
 fn map(item: &Value, field: &str) -> Quantities {
     let entries = item[field].as_object().into_iter().flatten();
-    entries.filter_map(|(name, value)| Some((name.clone(), Quantity::from_value(value)?))).collect()
+    entries
+        .filter_map(|(name, value)| Some((name.clone(), Quantity::from_value(value)?)))
+        .collect()
 }
 
 /// Fills in requests and limits of the containers of a new pod; whether anything was.
@@ -37,7 +39,12 @@ pub(super) fn default(api: &Api, attributes: &Attributes<'_>, pod: &mut Value) -
     for range in ranges(api, attributes.namespace) {
         for item in items(&range).filter(|item| item["type"] == "Container") {
             for list in ["containers", "initContainers"] {
-                for container in pod["spec"].get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+                for container in pod["spec"]
+                    .get_mut(list)
+                    .and_then(Value::as_array_mut)
+                    .into_iter()
+                    .flatten()
+                {
                     default_container(item, container, &mut notes);
                 }
             }
@@ -56,10 +63,15 @@ pub(super) fn default(api: &Api, attributes: &Attributes<'_>, pod: &mut Value) -
 
 fn default_container(item: &Value, container: &mut Value, notes: &mut Vec<String>) {
     let name = container["name"].as_str().unwrap_or_default().to_owned();
-    for (which, field, what) in [("limits", "default", "limit"), ("requests", "defaultRequest", "request")] {
+    for (which, field, what) in [
+        ("limits", "default", "limit"),
+        ("requests", "defaultRequest", "request"),
+    ] {
         for (resource, amount) in item.get(field).and_then(Value::as_object).into_iter().flatten() {
             object::field_mut(container, "resources");
-            let present = container["resources"].get(which).is_some_and(|map| map.get(resource).is_some());
+            let present = container["resources"]
+                .get(which)
+                .is_some_and(|map| map.get(resource).is_some());
             if !present {
                 let map = object::field_mut(&mut container["resources"], which);
                 map.insert(resource.clone(), amount.clone());
@@ -71,7 +83,8 @@ fn default_container(item: &Value, container: &mut Value, notes: &mut Vec<String
 
 /// Refuses pods whose containers, or whose sum, are out of bounds.
 pub(super) fn check(api: &Api, attributes: &Attributes<'_>, pod: &Value) -> ApiResult<()> {
-    let concerned = (attributes.is("", "pods", "") && attributes.operation == "CREATE") || attributes.is("", "pods", "resize");
+    let concerned =
+        (attributes.is("", "pods", "") && attributes.operation == "CREATE") || attributes.is("", "pods", "resize");
     if !concerned {
         return Ok(());
     }
@@ -98,7 +111,12 @@ pub(super) fn check(api: &Api, attributes: &Attributes<'_>, pod: &Value) -> ApiR
     match errors.as_slice() {
         [] => Ok(()),
         [only] => Err(ApiError::forbidden("", "pods", object::name(pod), only)),
-        several => Err(ApiError::forbidden("", "pods", object::name(pod), &format!("[{}]", several.join(", ")))),
+        several => Err(ApiError::forbidden(
+            "",
+            "pods",
+            object::name(pod),
+            &format!("[{}]", several.join(", ")),
+        )),
     }
 }
 

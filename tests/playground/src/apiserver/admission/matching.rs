@@ -23,7 +23,11 @@ pub(super) fn selects(api: &Api, webhook: &Webhook, attributes: &Attributes<'_>,
 fn rule_fits(rule: &Value, attributes: &Attributes<'_>) -> bool {
     let resource = attributes.resource;
     let lists = |field: &str, wanted: &str| {
-        rule[field].as_array().into_iter().flatten().any(|value| value == wanted || value == "*")
+        rule[field]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|value| value == wanted || value == "*")
     };
     let scope = match rule["scope"].as_str() {
         Some("Namespaced") => resource.namespaced && !resource.is("", "namespaces"),
@@ -34,7 +38,9 @@ fn rule_fits(rule: &Value, attributes: &Attributes<'_>) -> bool {
         && lists("operations", attributes.operation)
         && lists("apiGroups", &resource.group)
         && lists("apiVersions", &resource.version)
-        && object::strings(&rule["resources"]).iter().any(|pattern| resource_fits(pattern, attributes))
+        && object::strings(&rule["resources"])
+            .iter()
+            .any(|pattern| resource_fits(pattern, attributes))
 }
 
 /// `pods`, `pods/resize`, `pods/*`, `*/scale`, `*`, `*/*`.
@@ -55,13 +61,19 @@ fn namespace_fits(api: &Api, webhook: &Webhook, attributes: &Attributes<'_>, obj
         return true;
     }
     if attributes.resource.is("", "namespaces") {
-        let either = if object.is_null() { attributes.old.unwrap_or(object) } else { object };
+        let either = if object.is_null() {
+            attributes.old.unwrap_or(object)
+        } else {
+            object
+        };
         return webhook.namespaces.matches(&either["metadata"]["labels"]);
     }
     if !attributes.resource.namespaced {
         return true;
     }
-    let namespace = api.store.get(&api.core("namespaces"), &ObjectKey::new("", attributes.namespace));
+    let namespace = api
+        .store
+        .get(&api.core("namespaces"), &ObjectKey::new("", attributes.namespace));
     namespace.is_some_and(|namespace| webhook.namespaces.matches(&namespace.value["metadata"]["labels"]))
 }
 

@@ -23,12 +23,17 @@ pub(super) async fn call(
     object: &mut Value,
 ) -> ApiResult<bool> {
     let configurations = configuration::webhooks(api, "mutatingwebhookconfigurations");
-    let webhooks: Vec<&Webhook> = configurations.iter().flat_map(|configuration| configuration.iter()).collect();
+    let webhooks: Vec<&Webhook> = configurations
+        .iter()
+        .flat_map(|configuration| configuration.iter())
+        .collect();
     let mut changed = false;
     let mut asked = vec![false; webhooks.len()];
     let mut again = vec![false; webhooks.len()];
     for (at, webhook) in webhooks.iter().enumerate() {
-        let Outcome::Asked { changed: now } = ask(api, request, attributes, webhook, object).await? else { continue };
+        let Outcome::Asked { changed: now } = ask(api, request, attributes, webhook, object).await? else {
+            continue;
+        };
         if now {
             changed = true;
             for earlier in 0..at {
@@ -61,9 +66,14 @@ async fn ask(
     let Some(answer) = answer(api, request, attributes, webhook, object).await? else {
         return Ok(Outcome::Passed);
     };
-    let Some(operations) = answer.patch else { return Ok(Outcome::Asked { changed: false }) };
+    let Some(operations) = answer.patch else {
+        return Ok(Outcome::Asked { changed: false });
+    };
     if object.is_null() {
-        let why = format!("admission webhook \"{}\" attempted to modify the object, which is not supported for this operation", webhook.name);
+        let why = format!(
+            "admission webhook \"{}\" attempted to modify the object, which is not supported for this operation",
+            webhook.name
+        );
         return Err(ApiError::internal(why));
     }
     let mut next = object.clone();
@@ -113,7 +123,11 @@ pub(super) async fn answer(
             for warning in &answer.warnings {
                 request.warn(warning.clone());
             }
-            if answer.allowed { Ok(Some(answer)) } else { Err(review::refusal(&webhook.name, &answer.status)) }
+            if answer.allowed {
+                Ok(Some(answer))
+            } else {
+                Err(review::refusal(&webhook.name, &answer.status))
+            }
         }
         Err(why) => review::failed(&webhook.name, webhook.fails_closed, &why).map(|()| None),
     }

@@ -37,7 +37,9 @@ fn check<'a>(
     before: Option<&Value>,
 ) -> ApiResult<MutexGuard<'a, ()>> {
     let guard = api.admission.quota.lock();
-    let (quotas, _) = api.store.list(&api.core("resourcequotas"), Some(object::namespace(object)));
+    let (quotas, _) = api
+        .store
+        .list(&api.core("resourcequotas"), Some(object::namespace(object)));
     for quota in quotas {
         if !in_scope(&quota.value["spec"], resource, object) {
             continue;
@@ -74,7 +76,12 @@ fn exceeded(
     if over.is_empty() {
         return Ok(());
     }
-    let list = |map: &Usage| over.iter().map(|name| format!("{name}={}", amount(map, name))).collect::<Vec<_>>().join(",");
+    let list = |map: &Usage| {
+        over.iter()
+            .map(|name| format!("{name}={}", amount(map, name)))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
     let why = format!(
         "exceeded quota: {}, requested: {}, used: {}, limited: {}",
         object::name(&quota.value),
@@ -82,7 +89,12 @@ fn exceeded(
         list(used),
         list(hard)
     );
-    Err(ApiError::forbidden(&resource.group, &resource.plural, object::name(object), &why))
+    Err(ApiError::forbidden(
+        &resource.group,
+        &resource.plural,
+        object::name(object),
+        &why,
+    ))
 }
 
 /// A quota on requests or limits insists that every container names them.
@@ -114,17 +126,26 @@ fn unspecified(resource: &Resource, object: &Value, quota: &Stored, hard: &Usage
     if missing.is_empty() {
         return Ok(());
     }
-    let why = format!("failed quota: {}: must specify {}", object::name(&quota.value), missing.join("; "));
+    let why = format!(
+        "failed quota: {}: must specify {}",
+        object::name(&quota.value),
+        missing.join("; ")
+    );
     Err(ApiError::forbidden("", "pods", object::name(object), &why))
 }
 
 /// What a quota's namespace uses now.
 pub(crate) fn used(api: &Api, quota: &Stored) -> Usage {
     let spec = &quota.value["spec"];
-    let mut used: Usage = quantities(&spec["hard"]).into_keys().map(|name| (name, Quantity::ZERO)).collect();
+    let mut used: Usage = quantities(&spec["hard"])
+        .into_keys()
+        .map(|name| (name, Quantity::ZERO))
+        .collect();
     let served = api.registry.served();
     for key in counted(&used) {
-        let Some(resource) = served.any_version(&key) else { continue };
+        let Some(resource) = served.any_version(&key) else {
+            continue;
+        };
         let (objects, _) = api.store.list(&key, Some(object::namespace(&quota.value)));
         for stored in objects.iter().filter(|stored| in_scope(spec, &resource, &stored.value)) {
             for (name, amount) in usage_of(&key, &stored.value) {
@@ -171,7 +192,11 @@ fn usage_of(key: &ResourceKey, object: &Value) -> Usage {
             usage.insert(format!("limits.{name}"), amount);
         }
     }
-    let qualified = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
+    let qualified = if group.is_empty() {
+        plural.to_owned()
+    } else {
+        format!("{plural}.{group}")
+    };
     usage.insert(format!("count/{qualified}"), one);
     if group.is_empty() {
         usage.insert(plural.to_owned(), one);
@@ -179,7 +204,10 @@ fn usage_of(key: &ResourceKey, object: &Value) -> Usage {
             let nodes = matches!(object["spec"]["type"].as_str(), Some("NodePort" | "LoadBalancer"));
             if nodes {
                 let ports = object["spec"]["ports"].as_array().map_or(0, Vec::len);
-                usage.insert("services.nodeports".into(), Quantity::whole(i64::try_from(ports).unwrap_or(0)));
+                usage.insert(
+                    "services.nodeports".into(),
+                    Quantity::whole(i64::try_from(ports).unwrap_or(0)),
+                );
             }
             if object["spec"]["type"] == "LoadBalancer" {
                 usage.insert("services.loadbalancers".into(), one);
@@ -208,7 +236,9 @@ fn in_scope(spec: &Value, resource: &Resource, object: &Value) -> bool {
 
 fn quantities(map: &Value) -> Usage {
     let entries = map.as_object().into_iter().flatten();
-    entries.filter_map(|(name, value)| Some((name.clone(), Quantity::from_value(value)?))).collect()
+    entries
+        .filter_map(|(name, value)| Some((name.clone(), Quantity::from_value(value)?)))
+        .collect()
 }
 
 /// Brings the status of every quota up to date.
@@ -216,8 +246,10 @@ pub(crate) fn refresh(api: &Api) {
     let key = api.core("resourcequotas");
     let (quotas, _) = api.store.list(&key, None);
     for quota in quotas {
-        let used: Map<String, Value> =
-            used(api, &quota).into_iter().map(|(name, amount)| (name, amount.to_string().into())).collect();
+        let used: Map<String, Value> = used(api, &quota)
+            .into_iter()
+            .map(|(name, amount)| (name, amount.to_string().into()))
+            .collect();
         let mut next = quota.value.clone();
         next["status"] = serde_json::json!({ "hard": quota.value["spec"]["hard"], "used": used });
         if next != quota.value {

@@ -78,7 +78,9 @@ pub(super) fn read(body: &[u8], uid: &str) -> Result<Answer, String> {
             return Err("webhook returned response.patch but not response.patchType=JSONPatch".into());
         }
         Some(encoded) => {
-            let bytes = BASE64.decode(encoded).map_err(|error| format!("response.patch is not base64: {error}"))?;
+            let bytes = BASE64
+                .decode(encoded)
+                .map_err(|error| format!("response.patch is not base64: {error}"))?;
             Some(serde_json::from_slice(&bytes).map_err(|error| format!("response.patch is not JSON: {error}"))?)
         }
     };
@@ -92,14 +94,21 @@ pub(super) fn read(body: &[u8], uid: &str) -> Result<Answer, String> {
 
 /// The error that a refusal becomes.
 pub(super) fn refusal(webhook: &str, status: &Value) -> ApiError {
-    let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).filter(|code| *code >= 400);
+    let code = status["code"]
+        .as_u64()
+        .and_then(|code| u16::try_from(code).ok())
+        .filter(|code| *code >= 400);
     let mut message = format!("admission webhook \"{webhook}\" denied the request");
     match (status["message"].as_str(), status["reason"].as_str()) {
         (Some(text), _) if !text.is_empty() => message.push_str(&format!(": {text}")),
         (_, Some(reason)) if !reason.is_empty() => message.push_str(&format!(": {reason}")),
         _ => message.push_str(" without explanation"),
     }
-    let mut error = ApiError::new(code.unwrap_or(400), status["reason"].as_str().unwrap_or_default(), message);
+    let mut error = ApiError::new(
+        code.unwrap_or(400),
+        status["reason"].as_str().unwrap_or_default(),
+        message,
+    );
     error.details = status["details"].clone();
     error
 }
@@ -107,8 +116,14 @@ pub(super) fn refusal(webhook: &str, status: &Value) -> ApiError {
 /// What becomes of a webhook that could not be asked: refused, or passed over with a warning in the log.
 pub(super) fn failed(webhook: &str, fails_closed: bool, why: &str) -> ApiResult<()> {
     if fails_closed {
-        return Err(ApiError::internal(format!("failed calling webhook \"{webhook}\": {why}")));
+        return Err(ApiError::internal(format!(
+            "failed calling webhook \"{webhook}\": {why}"
+        )));
     }
-    tracing::warn!(webhook, why, "a webhook could not be asked; its failure policy is Ignore");
+    tracing::warn!(
+        webhook,
+        why,
+        "a webhook could not be asked; its failure policy is Ignore"
+    );
     Ok(())
 }

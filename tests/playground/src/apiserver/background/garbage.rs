@@ -80,20 +80,32 @@ async fn foreground(api: &Arc<Api>, uid: &str) -> bool {
     let served = api.registry.served();
     let mut blocked = false;
     for (key, object_key) in api.store.dependents(uid) {
-        let (Some(resource), Some(stored)) = (served.any_version(&key), api.store.get(&key, &object_key)) else { continue };
-        let others = owner_uids(&stored.value).iter().any(|owner| owner != uid && api.store.by_uid(owner).is_some());
+        let (Some(resource), Some(stored)) = (served.any_version(&key), api.store.get(&key, &object_key)) else {
+            continue;
+        };
+        let others = owner_uids(&stored.value)
+            .iter()
+            .any(|owner| owner != uid && api.store.by_uid(owner).is_some());
         if others {
             disown(api, &key, &object_key, uid);
             continue;
         }
         let mut gone = false;
         if !object::is_deleting(&stored.value) {
-            let deletion = Deletion { propagation: Some("Foreground".into()), ..Deletion::default() };
+            let deletion = Deletion {
+                propagation: Some("Foreground".into()),
+                ..Deletion::default()
+            };
             let outcome = pipeline::delete(api, &resource, &object_key, &deletion, None).await;
             gone = outcome.map_or(true, |deleted| deleted.gone);
         }
-        let references = stored.value["metadata"]["ownerReferences"].as_array().into_iter().flatten();
-        let blocks = references.filter(|owner| owner["uid"] == uid).any(|owner| owner["blockOwnerDeletion"] == true);
+        let references = stored.value["metadata"]["ownerReferences"]
+            .as_array()
+            .into_iter()
+            .flatten();
+        let blocks = references
+            .filter(|owner| owner["uid"] == uid)
+            .any(|owner| owner["blockOwnerDeletion"] == true);
         blocked |= blocks && !gone;
     }
     blocked
@@ -101,9 +113,14 @@ async fn foreground(api: &Arc<Api>, uid: &str) -> bool {
 
 /// Removes an owner reference.
 fn disown(api: &Api, key: &ResourceKey, object_key: &ObjectKey, uid: &str) {
-    let Some(resource) = api.registry.served().any_version(key) else { return };
+    let Some(resource) = api.registry.served().any_version(key) else {
+        return;
+    };
     finish_deletion(api, &resource, object_key, &|object| {
-        let mut owners = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        let mut owners = object["metadata"]["ownerReferences"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
         owners.retain(|owner| owner["uid"] != uid);
         let list = if owners.is_empty() { Value::Null } else { owners.into() };
         object::set_or_remove(&mut object["metadata"], "ownerReferences", list);

@@ -17,30 +17,54 @@ use super::store::{ChangeKind, Changes, ResourceKey};
 /// Writes the objects that every cluster has.
 pub(super) fn bootstrap(api: &Api) -> anyhow::Result<()> {
     for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
-        put(api, "namespaces", "v1", "Namespace", "", name, json!({
-            "metadata": { "labels": { "kubernetes.io/metadata.name": name } },
-            "spec": { "finalizers": ["kubernetes"] }, "status": { "phase": "Active" },
-        }));
+        put(
+            api,
+            "namespaces",
+            "v1",
+            "Namespace",
+            "",
+            name,
+            json!({
+                "metadata": { "labels": { "kubernetes.io/metadata.name": name } },
+                "spec": { "finalizers": ["kubernetes"] }, "status": { "phase": "Active" },
+            }),
+        );
         namespaces::furnish(api, name);
     }
     let address = api.address.ip().to_string();
     let network = u32::from(api.service_network) & 0xffff_0000;
     let cluster = std::net::Ipv4Addr::from(network + 1).to_string();
-    put(api, "services", "v1", "Service", "default", "kubernetes", json!({
-        "metadata": { "labels": { "component": "apiserver", "provider": "kubernetes" } },
-        "spec": {
-            "type": "ClusterIP", "clusterIP": cluster, "clusterIPs": [cluster], "sessionAffinity": "None",
-            "internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
-            "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": api.address.port() }],
-        },
-        "status": { "loadBalancer": {} },
-    }));
-    put(api, "endpoints", "v1", "Endpoints", "default", "kubernetes", json!({
-        "subsets": [{
-            "addresses": [{ "ip": address }],
-            "ports": [{ "name": "https", "port": api.address.port(), "protocol": "TCP" }],
-        }],
-    }));
+    put(
+        api,
+        "services",
+        "v1",
+        "Service",
+        "default",
+        "kubernetes",
+        json!({
+            "metadata": { "labels": { "component": "apiserver", "provider": "kubernetes" } },
+            "spec": {
+                "type": "ClusterIP", "clusterIP": cluster, "clusterIPs": [cluster], "sessionAffinity": "None",
+                "internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+                "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": api.address.port() }],
+            },
+            "status": { "loadBalancer": {} },
+        }),
+    );
+    put(
+        api,
+        "endpoints",
+        "v1",
+        "Endpoints",
+        "default",
+        "kubernetes",
+        json!({
+            "subsets": [{
+                "addresses": [{ "ip": address }],
+                "ports": [{ "name": "https", "port": api.address.port(), "protocol": "TCP" }],
+            }],
+        }),
+    );
     Ok(())
 }
 

@@ -12,16 +12,35 @@ use crate::apiserver::store::ObjectKey;
 
 /// The default ServiceAccount, and the certificate of this server.
 pub(super) fn furnish(api: &Api, namespace: &str) {
-    super::put(api, "serviceaccounts", "v1", "ServiceAccount", namespace, "default", json!({}));
+    super::put(
+        api,
+        "serviceaccounts",
+        "v1",
+        "ServiceAccount",
+        namespace,
+        "default",
+        json!({}),
+    );
     let data = json!({ "data": { "ca.crt": api.certificate_authority } });
-    super::put(api, "configmaps", "v1", "ConfigMap", namespace, "kube-root-ca.crt", data);
+    super::put(
+        api,
+        "configmaps",
+        "v1",
+        "ConfigMap",
+        namespace,
+        "kube-root-ca.crt",
+        data,
+    );
 }
 
 /// Empties namespaces that are being deleted, and removes them when they are empty.
 pub(super) async fn terminate(api: &Arc<Api>) {
     let key = api.core("namespaces");
     let (namespaces, _) = api.store.list(&key, None);
-    for namespace in namespaces.iter().filter(|namespace| object::is_deleting(&namespace.value)) {
+    for namespace in namespaces
+        .iter()
+        .filter(|namespace| object::is_deleting(&namespace.value))
+    {
         let name = object::name(&namespace.value);
         let left = empty(api, name).await;
         if left == 0 && object::finalizers(&namespace.value).is_empty() {
@@ -36,7 +55,9 @@ async fn empty(api: &Arc<Api>, namespace: &str) -> usize {
     let served = api.registry.served();
     let mut left = 0;
     for key in api.store.resources() {
-        let Some(resource) = served.any_version(&key).filter(|resource| resource.namespaced) else { continue };
+        let Some(resource) = served.any_version(&key).filter(|resource| resource.namespaced) else {
+            continue;
+        };
         if !matches!(resource.backing, Backing::Stored | Backing::Custom(_)) {
             continue;
         }
@@ -46,7 +67,10 @@ async fn empty(api: &Arc<Api>, namespace: &str) -> usize {
             let gone = if object::is_deleting(&stored.value) {
                 false
             } else {
-                let deletion = Deletion { propagation: Some("Background".into()), ..Deletion::default() };
+                let deletion = Deletion {
+                    propagation: Some("Background".into()),
+                    ..Deletion::default()
+                };
                 let outcome = pipeline::delete(api, &resource, &object_key, &deletion, None).await;
                 outcome.map_or(true, |deleted| deleted.gone)
             };

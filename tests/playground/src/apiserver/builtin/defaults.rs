@@ -82,7 +82,11 @@ fn stateful_set(object: &mut Value) {
     with(object, "spec", |spec| {
         default(spec, "podManagementPolicy", "OrderedReady");
         default(spec, "revisionHistoryLimit", 10);
-        default(spec, "updateStrategy", json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": 0 } }));
+        default(
+            spec,
+            "updateStrategy",
+            json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": 0 } }),
+        );
     });
 }
 
@@ -91,7 +95,11 @@ fn daemon_set(object: &mut Value) {
     with(object, "spec", |spec| {
         default(spec, "revisionHistoryLimit", 10);
         let rolling = json!({ "maxSurge": 0, "maxUnavailable": 1 });
-        default(spec, "updateStrategy", json!({ "type": "RollingUpdate", "rollingUpdate": rolling }));
+        default(
+            spec,
+            "updateStrategy",
+            json!({ "type": "RollingUpdate", "rollingUpdate": rolling }),
+        );
     });
 }
 
@@ -111,7 +119,9 @@ fn cron_job(object: &mut Value) {
         default(spec, "successfulJobsHistoryLimit", 3);
         default(spec, "failedJobsHistoryLimit", 1);
         with(spec, "jobTemplate", |template| {
-            with(template, "spec", |spec| with(spec, "template", |template| with(template, "spec", pod_spec)));
+            with(template, "spec", |spec| {
+                with(spec, "template", |template| with(template, "spec", pod_spec))
+            });
         });
     });
 }
@@ -127,7 +137,10 @@ fn pod_spec(spec: &mut Value) {
         default(spec, field, value);
     }
     // The old name of the field follows the new one.
-    let (name, old) = (spec.get("serviceAccountName").cloned(), spec.get("serviceAccount").cloned());
+    let (name, old) = (
+        spec.get("serviceAccountName").cloned(),
+        spec.get("serviceAccount").cloned(),
+    );
     if let Some(name) = name.or(old) {
         spec["serviceAccountName"] = name.clone();
         spec["serviceAccount"] = name;
@@ -141,7 +154,11 @@ fn pod_spec(spec: &mut Value) {
 
 fn container(container: &mut Value, host_network: bool) {
     let image = container["image"].as_str().unwrap_or_default();
-    let tag = image.rsplit('/').next().and_then(|last| last.split_once(':')).map(|(_, tag)| tag);
+    let tag = image
+        .rsplit('/')
+        .next()
+        .and_then(|last| last.split_once(':'))
+        .map(|(_, tag)| tag);
     let pinned = image.contains('@') || tag.is_some_and(|tag| tag != "latest");
     let policy = if pinned { "IfNotPresent" } else { "Always" };
     default(container, "imagePullPolicy", policy);
@@ -157,7 +174,9 @@ fn container(container: &mut Value, host_network: bool) {
         }
     });
     each(container, "env", |variable| {
-        with(variable, "valueFrom", |source| with(source, "fieldRef", |field| default(field, "apiVersion", "v1")));
+        with(variable, "valueFrom", |source| {
+            with(source, "fieldRef", |field| default(field, "apiVersion", "v1"))
+        });
     });
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         with(container, name, probe);
@@ -171,7 +190,13 @@ fn container(container: &mut Value, host_network: bool) {
 
 /// A limit without a request is also the request.
 fn requests_from_limits(resources: &mut Value) {
-    let map = |field: &str| resources.get(field).and_then(Value::as_object).cloned().unwrap_or_default();
+    let map = |field: &str| {
+        resources
+            .get(field)
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default()
+    };
     let (limits, mut requests) = (map("limits"), map("requests"));
     if limits.is_empty() {
         return;
@@ -229,7 +254,9 @@ fn service(object: &mut Value) {
 }
 
 fn endpoints(object: &mut Value) {
-    each(object, "subsets", |subset| each(subset, "ports", |port| default(port, "protocol", "TCP")));
+    each(object, "subsets", |subset| {
+        each(subset, "ports", |port| default(port, "protocol", "TCP"))
+    });
 }
 
 fn limit_range(object: &mut Value) {
@@ -245,7 +272,11 @@ fn limit_range(object: &mut Value) {
             let requests = merged(item.get("defaultRequest").and_then(Value::as_object), &limits);
             let requests = merged(Some(&requests), &min);
             for (field, map) in [("default", limits), ("defaultRequest", requests)] {
-                let value = if map.is_empty() { Value::Null } else { Value::Object(map) };
+                let value = if map.is_empty() {
+                    Value::Null
+                } else {
+                    Value::Object(map)
+                };
                 object::set_or_remove(item, field, value);
             }
         });
@@ -264,7 +295,11 @@ fn autoscaler(object: &mut Value) {
     with(object, "spec", |spec| {
         default(spec, "minReplicas", 1);
         let utilisation = json!({ "type": "Utilization", "averageUtilization": 80 });
-        default(spec, "metrics", json!([{ "type": "Resource", "resource": { "name": "cpu", "target": utilisation } }]));
+        default(
+            spec,
+            "metrics",
+            json!([{ "type": "Resource", "resource": { "name": "cpu", "target": utilisation } }]),
+        );
     });
 }
 
@@ -288,7 +323,15 @@ fn webhooks(object: &mut Value, mutating: bool) {
 fn network_policy(object: &mut Value) {
     with(object, "spec", |spec| {
         let egress = spec.get("egress").is_some();
-        default(spec, "policyTypes", if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) });
+        default(
+            spec,
+            "policyTypes",
+            if egress {
+                json!(["Ingress", "Egress"])
+            } else {
+                json!(["Ingress"])
+            },
+        );
     });
 }
 

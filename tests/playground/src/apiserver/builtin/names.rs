@@ -10,7 +10,8 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
 const QUALIFIED: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 
 fn is_label(text: &str) -> bool {
-    let edge = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit());
+    let edge =
+        |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit());
     let inner = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
     edge(text.chars().next()) && edge(text.chars().last()) && text.chars().all(inner)
 }
@@ -19,7 +20,11 @@ fn is_label(text: &str) -> bool {
 pub(super) fn subdomain(field: &str, name: &str) -> Option<FieldError> {
     let value = Value::from(name);
     if name.len() > 253 {
-        return Some(FieldError::invalid(field, &value, "must be no more than 253 characters"));
+        return Some(FieldError::invalid(
+            field,
+            &value,
+            "must be no more than 253 characters",
+        ));
     }
     (!name.split('.').all(is_label)).then(|| FieldError::invalid(field, &value, SUBDOMAIN))
 }
@@ -42,7 +47,9 @@ fn is_loose(text: &str) -> bool {
 /// Key of a label or an annotation: an optional prefix, a slash, a name.
 pub(super) fn qualified(field: &str, key: &str) -> Option<FieldError> {
     let value = Value::from(key);
-    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let (prefix, name) = key
+        .split_once('/')
+        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
     if let Some(prefix) = prefix.filter(|prefix| !prefix.split('.').all(is_label)) {
         let detail = format!("prefix part {SUBDOMAIN}");
         return Some(FieldError::invalid(field, &Value::from(prefix), &detail));

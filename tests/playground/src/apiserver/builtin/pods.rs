@@ -16,8 +16,12 @@ pub(super) fn spec(path: &str, spec: &Value) -> Vec<FieldError> {
     if containers.is_empty() {
         errors.push(FieldError::required(format!("{path}.containers"), ""));
     }
-    let volumes: HashSet<&str> =
-        spec["volumes"].as_array().into_iter().flatten().filter_map(|volume| volume["name"].as_str()).collect();
+    let volumes: HashSet<&str> = spec["volumes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|volume| volume["name"].as_str())
+        .collect();
     let mut seen = HashSet::new();
     for list in ["initContainers", "containers"] {
         for (at, container) in spec[list].as_array().into_iter().flatten().enumerate() {
@@ -31,13 +35,27 @@ pub(super) fn spec(path: &str, spec: &Value) -> Vec<FieldError> {
         }
     }
     let policies = ["Always", "OnFailure", "Never"];
-    if !spec["restartPolicy"].as_str().is_none_or(|policy| policies.contains(&policy)) {
+    if !spec["restartPolicy"]
+        .as_str()
+        .is_none_or(|policy| policies.contains(&policy))
+    {
         let field = format!("{path}.restartPolicy");
-        errors.push(FieldError::not_supported(field, &spec["restartPolicy"], &policies.map(str::to_owned)));
+        errors.push(FieldError::not_supported(
+            field,
+            &spec["restartPolicy"],
+            &policies.map(str::to_owned),
+        ));
     }
-    if let Some(seconds) = spec["terminationGracePeriodSeconds"].as_i64().filter(|seconds| *seconds < 0) {
+    if let Some(seconds) = spec["terminationGracePeriodSeconds"]
+        .as_i64()
+        .filter(|seconds| *seconds < 0)
+    {
         let field = format!("{path}.terminationGracePeriodSeconds");
-        errors.push(FieldError::invalid(field, &seconds.into(), "must be greater than or equal to 0"));
+        errors.push(FieldError::invalid(
+            field,
+            &seconds.into(),
+            "must be greater than or equal to 0",
+        ));
     }
     errors
 }
@@ -54,7 +72,11 @@ fn container(path: &str, container: &Value, volumes: &HashSet<&str>, init: bool)
         if !volumes.contains(name) {
             let field = format!("{path}.volumeMounts[{at}].name");
             let detail = format!("Not found: \"{name}\"");
-            errors.push(FieldError { field, reason: "FieldValueNotFound", detail });
+            errors.push(FieldError {
+                field,
+                reason: "FieldValueNotFound",
+                detail,
+            });
         }
     }
     let restarts = container["restartPolicy"] == "Always";
@@ -74,9 +96,16 @@ fn ports(path: &str, container: &Value) -> Vec<FieldError> {
     let (mut errors, mut seen) = (Vec::new(), HashSet::new());
     for (at, port) in container["ports"].as_array().into_iter().flatten().enumerate() {
         let path = format!("{path}.ports[{at}]");
-        if !port["containerPort"].as_i64().is_some_and(|number| (1..=65535).contains(&number)) {
+        if !port["containerPort"]
+            .as_i64()
+            .is_some_and(|number| (1..=65535).contains(&number))
+        {
             let detail = "must be between 1 and 65535, inclusive";
-            errors.push(FieldError::invalid(format!("{path}.containerPort"), &port["containerPort"], detail));
+            errors.push(FieldError::invalid(
+                format!("{path}.containerPort"),
+                &port["containerPort"],
+                detail,
+            ));
         }
         if let Some(name) = port["name"].as_str().filter(|name| !name.is_empty()) {
             errors.extend(services::port_name(&format!("{path}.name"), name));
@@ -113,16 +142,24 @@ fn requirements(path: &str, resources: &Value) -> Vec<FieldError> {
 
 fn probe(path: &str, probe: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let actions: Vec<&str> =
-        ["exec", "httpGet", "tcpSocket", "grpc"].into_iter().filter(|action| probe[action].is_object()).collect();
+    let actions: Vec<&str> = ["exec", "httpGet", "tcpSocket", "grpc"]
+        .into_iter()
+        .filter(|action| probe[action].is_object())
+        .collect();
     if actions.is_empty() {
         errors.push(FieldError::required(path, "must specify a handler type"));
     }
     for extra in actions.iter().skip(1) {
-        errors.push(FieldError::forbidden(format!("{path}.{extra}"), "may not specify more than 1 handler type"));
+        errors.push(FieldError::forbidden(
+            format!("{path}.{extra}"),
+            "may not specify more than 1 handler type",
+        ));
     }
     for action in ["httpGet", "tcpSocket"] {
-        errors.extend(services::target_port(&format!("{path}.{action}.port"), &probe[action]["port"]));
+        errors.extend(services::target_port(
+            &format!("{path}.{action}.port"),
+            &probe[action]["port"],
+        ));
     }
     errors
 }
@@ -141,7 +178,13 @@ pub(super) fn update(current: &Value, object: &Value) -> Vec<FieldError> {
             }
         }
     }
-    for field in ["activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates", "nodeName"] {
+    for field in [
+        "activeDeadlineSeconds",
+        "tolerations",
+        "terminationGracePeriodSeconds",
+        "schedulingGates",
+        "nodeName",
+    ] {
         let kept = before.get(field).cloned().unwrap_or_default();
         // A pod is bound once.
         if field != "nodeName" || kept.is_null() {
@@ -160,7 +203,10 @@ pub(super) fn update(current: &Value, object: &Value) -> Vec<FieldError> {
 /// A change through `pods/resize`: CPU and memory of containers, and never the quality of service.
 pub(super) fn resize(current: &Value, object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let (before, after) = (resources::qos_class(&current["spec"]), resources::qos_class(&object["spec"]));
+    let (before, after) = (
+        resources::qos_class(&current["spec"]),
+        resources::qos_class(&object["spec"]),
+    );
     if before != after {
         let detail = format!("Pod QOS Class may not change as a result of resizing (was {before}, would be {after})");
         errors.push(FieldError::invalid("spec", &Value::from(after), &detail));
@@ -170,14 +216,23 @@ pub(super) fn resize(current: &Value, object: &Value) -> Vec<FieldError> {
         for (at, container) in containers.enumerate() {
             let earlier = &current["spec"][list][at];
             let path = format!("spec.{list}[{at}].resources");
-            if list == "initContainers" && container["restartPolicy"] != "Always" && earlier["resources"] != container["resources"] {
-                errors.push(FieldError::forbidden(path.clone(), "resources for non-sidecar init containers are immutable"));
+            if list == "initContainers"
+                && container["restartPolicy"] != "Always"
+                && earlier["resources"] != container["resources"]
+            {
+                errors.push(FieldError::forbidden(
+                    path.clone(),
+                    "resources for non-sidecar init containers are immutable",
+                ));
             }
             errors.extend(resized(&path, &earlier["resources"], &container["resources"]));
         }
     }
     if matches!(current["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
-        errors.push(FieldError::forbidden("spec", "pods in a terminal phase cannot be resized"));
+        errors.push(FieldError::forbidden(
+            "spec",
+            "pods in a terminal phase cannot be resized",
+        ));
     }
     errors
 }
@@ -185,8 +240,11 @@ pub(super) fn resize(current: &Value, object: &Value) -> Vec<FieldError> {
 fn resized(path: &str, before: &Value, after: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for which in ["requests", "limits"] {
-        let names: HashSet<&String> =
-            [before, after].iter().flat_map(|side| side[which].as_object().into_iter().flatten()).map(|(name, _)| name).collect();
+        let names: HashSet<&String> = [before, after]
+            .iter()
+            .flat_map(|side| side[which].as_object().into_iter().flatten())
+            .map(|(name, _)| name)
+            .collect();
         for name in names {
             let (was, is) = (before[which].get(name), after[which].get(name));
             let (was_amount, is_amount) = (was.and_then(Quantity::from_value), is.and_then(Quantity::from_value));
@@ -195,9 +253,15 @@ fn resized(path: &str, before: &Value, after: &Value) -> Vec<FieldError> {
             }
             let field = format!("{path}.{which}");
             if !matches!(name.as_str(), "cpu" | "memory") {
-                errors.push(FieldError::forbidden(field, "only cpu and memory resources are mutable"));
+                errors.push(FieldError::forbidden(
+                    field,
+                    "only cpu and memory resources are mutable",
+                ));
             } else if is.is_none() {
-                errors.push(FieldError::forbidden(field, &format!("resource {which} cannot be removed")));
+                errors.push(FieldError::forbidden(
+                    field,
+                    &format!("resource {which} cannot be removed"),
+                ));
             }
         }
     }
@@ -239,6 +303,12 @@ mod tests {
         let wrong = pod(json!({ "requests": { "cpu": "2" }, "limits": { "cpu": "1" } }));
         let errors = spec("spec", &wrong["spec"]);
         assert_eq!(errors[0].field, "spec.containers[0].resources.requests");
-        assert!(errors[0].detail.contains("must be less than or equal to cpu limit of 1"), "{}", errors[0].detail);
+        assert!(
+            errors[0]
+                .detail
+                .contains("must be less than or equal to cpu limit of 1"),
+            "{}",
+            errors[0].detail
+        );
     }
 }

@@ -15,7 +15,10 @@ pub(crate) struct PodRequirements {
 
 /// Containers count together, init containers by the largest, sidecars (init containers that restart) with both.
 pub(crate) fn pod_requirements(spec: &Value) -> PodRequirements {
-    PodRequirements { requests: total(spec, "requests"), limits: total(spec, "limits") }
+    PodRequirements {
+        requests: total(spec, "requests"),
+        limits: total(spec, "limits"),
+    }
 }
 
 fn total(spec: &Value, which: &str) -> BTreeMap<String, Quantity> {
@@ -51,7 +54,9 @@ fn items<'a>(spec: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
 /// `resources.requests` or `resources.limits` of a container.
 pub(crate) fn quantities(container: &Value, which: &str) -> BTreeMap<String, Quantity> {
     let entries = container["resources"][which].as_object().into_iter().flatten();
-    entries.filter_map(|(name, value)| Some((name.clone(), Quantity::from_value(value)?))).collect()
+    entries
+        .filter_map(|(name, value)| Some((name.clone(), Quantity::from_value(value)?)))
+        .collect()
 }
 
 fn add(sum: &mut BTreeMap<String, Quantity>, other: &BTreeMap<String, Quantity>) {
@@ -77,7 +82,9 @@ pub(crate) fn qos_class(spec: &Value) -> &'static str {
     for container in containers {
         let (requests, limits) = (quantities(container, "requests"), quantities(container, "limits"));
         for name in ["cpu", "memory"] {
-            let amount = |map: &BTreeMap<String, Quantity>| map.get(name).map(|quantity| quantity.nanos).filter(|nanos| *nanos > 0);
+            let amount = |map: &BTreeMap<String, Quantity>| {
+                map.get(name).map(|quantity| quantity.nanos).filter(|nanos| *nanos > 0)
+            };
             let (request, limit) = (amount(&requests), amount(&limits));
             any |= request.is_some() || limit.is_some();
             guaranteed &= limit.is_some() && request.is_none_or(|request| Some(request) == limit);
@@ -107,9 +114,18 @@ mod tests {
         let both = json!({ "cpu": "1", "memory": "1Gi" });
         assert_eq!(class(json!([container(json!({}), json!({}))])), "BestEffort");
         assert_eq!(class(json!([container(both.clone(), both.clone())])), "Guaranteed");
-        assert_eq!(class(json!([container(json!({ "cpu": "1000m", "memory": "1024Mi" }), both.clone())])), "Guaranteed");
+        assert_eq!(
+            class(json!([container(
+                json!({ "cpu": "1000m", "memory": "1024Mi" }),
+                both.clone()
+            )])),
+            "Guaranteed"
+        );
         assert_eq!(class(json!([container(json!({ "cpu": "1" }), json!({}))])), "Burstable");
-        assert_eq!(class(json!([container(both.clone(), both), container(json!({}), json!({}))])), "Burstable");
+        assert_eq!(
+            class(json!([container(both.clone(), both), container(json!({}), json!({}))])),
+            "Burstable"
+        );
     }
 
     #[test]

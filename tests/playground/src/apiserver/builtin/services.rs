@@ -17,13 +17,19 @@ pub(super) fn allocate(api: &Api, object: &mut Value, current: Option<&Value>) -
     if kind == "ExternalName" {
         return Ok(());
     }
-    if let Some(kept) = current.map(|current| &current["spec"]["clusterIP"]).filter(|address| address.is_string())
+    if let Some(kept) = current
+        .map(|current| &current["spec"]["clusterIP"])
+        .filter(|address| address.is_string())
         && object["spec"].get("clusterIP").is_none_or(|address| address == "")
     {
         object["spec"]["clusterIP"] = kept.clone();
     }
     let (addresses, ports) = taken(api, object::uid(object));
-    let address = match object["spec"].get("clusterIP").and_then(Value::as_str).filter(|text| !text.is_empty()) {
+    let address = match object["spec"]
+        .get("clusterIP")
+        .and_then(Value::as_str)
+        .filter(|text| !text.is_empty())
+    {
         Some(chosen) => chosen.to_owned(),
         None => free_address(api.service_network, &addresses)?,
     };
@@ -52,16 +58,22 @@ fn free_address(network: Ipv4Addr, taken: &HashSet<String>) -> ApiResult<String>
     let first = u32::from(network) & 0xffff_0000;
     // The first address is the API's own.
     let mut candidates = (2..0xffff).map(|host| Ipv4Addr::from(first + host).to_string());
-    candidates.find(|address| !taken.contains(address)).ok_or_else(|| ApiError::internal("no free service address"))
+    candidates
+        .find(|address| !taken.contains(address))
+        .ok_or_else(|| ApiError::internal("no free service address"))
 }
 
 fn node_ports(object: &mut Value, current: Option<&Value>, mut taken: HashSet<u16>) {
-    let earlier: Vec<Value> = current.and_then(|current| current["spec"]["ports"].as_array().cloned()).unwrap_or_default();
+    let earlier: Vec<Value> = current
+        .and_then(|current| current["spec"]["ports"].as_array().cloned())
+        .unwrap_or_default();
     for port in object["spec"]["ports"].as_array_mut().into_iter().flatten() {
         if port["nodePort"].as_u64().is_some_and(|number| number > 0) {
             continue;
         }
-        let kept = earlier.iter().find(|other| other["port"] == port["port"] && other["nodePort"].is_u64());
+        let kept = earlier
+            .iter()
+            .find(|other| other["port"] == port["port"] && other["nodePort"].is_u64());
         let number = match kept {
             Some(other) => other["nodePort"].as_u64().and_then(|number| u16::try_from(number).ok()),
             None => NODE_PORTS.into_iter().find(|number| !taken.contains(number)),
@@ -84,7 +96,11 @@ pub(super) fn validate(spec: &Value) -> Vec<FieldError> {
     }
     let kinds = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"];
     if spec["type"].as_str().is_some_and(|kind| !kinds.contains(&kind)) {
-        errors.push(FieldError::not_supported("spec.type", &spec["type"], &kinds.map(str::to_owned)));
+        errors.push(FieldError::not_supported(
+            "spec.type",
+            &spec["type"],
+            &kinds.map(str::to_owned),
+        ));
     }
     let mut names: HashSet<String> = HashSet::new();
     for (at, port) in ports.iter().enumerate() {
@@ -103,7 +119,11 @@ pub(super) fn validate(spec: &Value) -> Vec<FieldError> {
         errors.extend(target_port(&format!("{path}.targetPort"), &port["targetPort"]));
         if !matches!(port["protocol"].as_str(), Some("TCP" | "UDP" | "SCTP")) {
             let supported = ["SCTP", "TCP", "UDP"].map(str::to_owned);
-            errors.push(FieldError::not_supported(format!("{path}.protocol"), &port["protocol"], &supported));
+            errors.push(FieldError::not_supported(
+                format!("{path}.protocol"),
+                &port["protocol"],
+                &supported,
+            ));
         }
     }
     errors
@@ -127,7 +147,9 @@ pub(super) fn port_name(path: &str, name: &str) -> Option<FieldError> {
     if name.len() > 15 {
         return Some(FieldError::invalid(path, &value, "must be no more than 15 characters"));
     }
-    let letters = name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-');
+    let letters = name
+        .chars()
+        .all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-');
     let some_letter = name.chars().any(|letter| letter.is_ascii_lowercase());
     let edges = !name.starts_with('-') && !name.ends_with('-') && !name.contains("--");
     let detail = "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-), and at least one letter";

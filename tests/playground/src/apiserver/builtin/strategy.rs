@@ -28,7 +28,9 @@ pub(crate) fn decode_secret_strings(resource: &Resource, object: &mut Value) {
     if !resource.is("", "secrets") {
         return;
     }
-    let Some(Value::Object(strings)) = object.as_object_mut().and_then(|map| map.remove("stringData")) else { return };
+    let Some(Value::Object(strings)) = object.as_object_mut().and_then(|map| map.remove("stringData")) else {
+        return;
+    };
     let data = object::field_mut(object, "data");
     for (name, value) in strings {
         data.insert(name, BASE64.encode(value.as_str().unwrap_or_default()).into());
@@ -86,13 +88,20 @@ fn label_namespace(object: &mut Value, name: &str) {
 /// The ServiceAccount that a pod runs as must exist.
 fn service_account(api: &Api, object: &mut Value) -> ApiResult<()> {
     let spec = object::field_mut(object, "spec");
-    let name = spec.get("serviceAccountName").and_then(Value::as_str).unwrap_or("default").to_owned();
+    let name = spec
+        .get("serviceAccountName")
+        .and_then(Value::as_str)
+        .unwrap_or("default")
+        .to_owned();
     spec.insert("serviceAccountName".into(), name.clone().into());
     spec.insert("serviceAccount".into(), name.clone().into());
     let key = crate::apiserver::store::ObjectKey::new(object::namespace(object), &name);
     if api.store.get(&api.core("serviceaccounts"), &key).is_some() || name == "default" {
         return Ok(());
     }
-    let why = format!("error looking up service account {}/{name}: serviceaccount \"{name}\" not found", key.namespace);
+    let why = format!(
+        "error looking up service account {}/{name}: serviceaccount \"{name}\" not found",
+        key.namespace
+    );
     Err(ApiError::forbidden("", "pods", object::name(object), &why))
 }

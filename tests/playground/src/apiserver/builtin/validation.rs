@@ -23,7 +23,10 @@ pub(crate) fn validate_metadata(resource: &Resource, object: &Value) -> Vec<Fiel
     let metadata = &object["metadata"];
     for (key, value) in metadata["labels"].as_object().into_iter().flatten() {
         errors.extend(names::qualified("metadata.labels", key));
-        errors.extend(names::label_value("metadata.labels", value.as_str().unwrap_or_default()));
+        errors.extend(names::label_value(
+            "metadata.labels",
+            value.as_str().unwrap_or_default(),
+        ));
     }
     let mut size = 0;
     for (key, value) in metadata["annotations"].as_object().into_iter().flatten() {
@@ -40,7 +43,10 @@ pub(crate) fn validate_metadata(resource: &Resource, object: &Value) -> Vec<Fiel
     for (at, owner) in metadata["ownerReferences"].as_array().into_iter().flatten().enumerate() {
         for field in ["apiVersion", "kind", "name", "uid"] {
             if owner[field].as_str().unwrap_or_default().is_empty() {
-                errors.push(FieldError::required(format!("metadata.ownerReferences[{at}].{field}"), "must not be empty"));
+                errors.push(FieldError::required(
+                    format!("metadata.ownerReferences[{at}].{field}"),
+                    "must not be empty",
+                ));
             }
         }
     }
@@ -53,7 +59,12 @@ pub(crate) fn validate_create(_: &Api, resource: &Resource, object: &Value) -> V
 }
 
 /// What a changed object of a built-in kind must be, and what may not change.
-pub(crate) fn validate_update(resource: &Resource, subresource: &str, current: &Value, object: &Value) -> Vec<FieldError> {
+pub(crate) fn validate_update(
+    resource: &Resource,
+    subresource: &str,
+    current: &Value,
+    object: &Value,
+) -> Vec<FieldError> {
     if resource.custom().is_some() || subresource == "status" {
         return Vec::new();
     }
@@ -62,7 +73,11 @@ pub(crate) fn validate_update(resource: &Resource, subresource: &str, current: &
         ("", "pods", "resize") => errors.extend(pods::resize(current, object)),
         ("", "pods", "") => errors.extend(pods::update(current, object)),
         ("apps", "deployments" | "replicasets" | "daemonsets" | "statefulsets", _) => {
-            errors.extend(immutable("spec.selector", &current["spec"]["selector"], &object["spec"]["selector"]));
+            errors.extend(immutable(
+                "spec.selector",
+                &current["spec"]["selector"],
+                &object["spec"]["selector"],
+            ));
         }
         ("", "services", _) if current["spec"]["type"] == object["spec"]["type"] => {
             let (before, now) = (&current["spec"]["clusterIP"], &object["spec"]["clusterIP"]);
@@ -72,15 +87,20 @@ pub(crate) fn validate_update(resource: &Resource, subresource: &str, current: &
             }));
         }
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings", _) => {
-            errors.extend(immutable("roleRef", &current["roleRef"], &object["roleRef"]).map(|mut error| {
-                error.detail = error.detail.replace("field is immutable", "cannot change roleRef");
-                error
-            }));
+            errors.extend(
+                immutable("roleRef", &current["roleRef"], &object["roleRef"]).map(|mut error| {
+                    error.detail = error.detail.replace("field is immutable", "cannot change roleRef");
+                    error
+                }),
+            );
         }
         ("", "configmaps" | "secrets", _) if current["immutable"] == true => {
             for field in ["data", "binaryData", "immutable"] {
                 if current.get(field) != object.get(field) {
-                    errors.push(FieldError::forbidden(field, "field is immutable when `immutable` is set"));
+                    errors.push(FieldError::forbidden(
+                        field,
+                        "field is immutable when `immutable` is set",
+                    ));
                 }
             }
         }
@@ -110,7 +130,11 @@ fn specification(resource: &Resource, object: &Value) -> Vec<FieldError> {
                 let fits = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
                 if key.is_empty() || !key.chars().all(fits) {
                     let detail = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
-                    errors.push(FieldError::invalid(format!("data[{key}]"), &Value::from(key.as_str()), detail));
+                    errors.push(FieldError::invalid(
+                        format!("data[{key}]"),
+                        &Value::from(key.as_str()),
+                        detail,
+                    ));
                 }
             }
         }
@@ -123,7 +147,9 @@ fn specification(resource: &Resource, object: &Value) -> Vec<FieldError> {
 
 /// Fields that the published schema requires, outside the status (which controllers fill in bit by bit).
 fn required(resource: &Resource, object: &Value) -> Vec<FieldError> {
-    let Some(shared) = &resource.schema else { return Vec::new() };
+    let Some(shared) = &resource.schema else {
+        return Vec::new();
+    };
     if resource.plural == "events" {
         return Vec::new();
     }
@@ -136,9 +162,13 @@ fn required(resource: &Resource, object: &Value) -> Vec<FieldError> {
         }
     }
     errors.extend(
-        shared.root().node.required.iter().filter(|field| object.get(*field).is_none() && *field != "metadata").map(
-            |field| FieldError::required(field.clone(), ""),
-        ),
+        shared
+            .root()
+            .node
+            .required
+            .iter()
+            .filter(|field| object.get(*field).is_none() && *field != "metadata")
+            .map(|field| FieldError::required(field.clone(), "")),
     );
     errors
 }
@@ -152,7 +182,11 @@ fn workload(spec: &Value) -> Vec<FieldError> {
     let selector = &spec["selector"];
     let labels = &spec["template"]["metadata"]["labels"];
     if selector.is_object() && LabelSelector::from_object(selector).is_empty() {
-        errors.push(FieldError::invalid("spec.selector", selector, "empty selector is invalid for deployment"));
+        errors.push(FieldError::invalid(
+            "spec.selector",
+            selector,
+            "empty selector is invalid for deployment",
+        ));
     } else if selector.is_object() && !LabelSelector::from_object(selector).matches(labels) {
         let detail = "`selector` does not match template `labels`";
         errors.push(FieldError {
@@ -180,21 +214,40 @@ fn workload(spec: &Value) -> Vec<FieldError> {
     let zero = |value: &Value| *value == 0 || *value == "0%";
     if zero(&rolling["maxSurge"]) && zero(&rolling["maxUnavailable"]) {
         let detail = "may not be 0 when `maxSurge` is 0";
-        errors.push(FieldError::invalid("spec.strategy.rollingUpdate.maxUnavailable", &rolling["maxUnavailable"], detail));
+        errors.push(FieldError::invalid(
+            "spec.strategy.rollingUpdate.maxUnavailable",
+            &rolling["maxUnavailable"],
+            detail,
+        ));
     }
     errors
 }
 
 fn autoscaler(spec: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let (least, most) = (spec["minReplicas"].as_i64().unwrap_or(1), spec["maxReplicas"].as_i64().unwrap_or(0));
+    let (least, most) = (
+        spec["minReplicas"].as_i64().unwrap_or(1),
+        spec["maxReplicas"].as_i64().unwrap_or(0),
+    );
     if least < 1 {
-        errors.push(FieldError::invalid("spec.minReplicas", &least.into(), "must be greater than or equal to 1"));
+        errors.push(FieldError::invalid(
+            "spec.minReplicas",
+            &least.into(),
+            "must be greater than or equal to 1",
+        ));
     }
     if most < 1 {
-        errors.push(FieldError::invalid("spec.maxReplicas", &most.into(), "must be greater than 0"));
+        errors.push(FieldError::invalid(
+            "spec.maxReplicas",
+            &most.into(),
+            "must be greater than 0",
+        ));
     } else if most < least {
-        errors.push(FieldError::invalid("spec.maxReplicas", &most.into(), "must be greater than or equal to `minReplicas`"));
+        errors.push(FieldError::invalid(
+            "spec.maxReplicas",
+            &most.into(),
+            "must be greater than or equal to `minReplicas`",
+        ));
     }
     errors
 }
@@ -208,9 +261,16 @@ fn webhooks(object: &Value) -> Vec<FieldError> {
             errors.push(FieldError::invalid(format!("{path}.name"), &webhook["name"], detail));
         }
         let effects = ["None", "NoneOnDryRun"];
-        if !webhook["sideEffects"].as_str().is_some_and(|effect| effects.contains(&effect)) {
+        if !webhook["sideEffects"]
+            .as_str()
+            .is_some_and(|effect| effects.contains(&effect))
+        {
             let field = format!("{path}.sideEffects");
-            errors.push(FieldError::not_supported(field, &webhook["sideEffects"], &effects.map(str::to_owned)));
+            errors.push(FieldError::not_supported(
+                field,
+                &webhook["sideEffects"],
+                &effects.map(str::to_owned),
+            ));
         }
         let versions = object::strings(&webhook["admissionReviewVersions"]);
         if !versions.iter().any(|version| version == "v1" || version == "v1beta1") {
@@ -220,18 +280,32 @@ fn webhooks(object: &Value) -> Vec<FieldError> {
         }
         let (url, service) = (&webhook["clientConfig"]["url"], &webhook["clientConfig"]["service"]);
         if url.is_string() == service.is_object() {
-            errors.push(FieldError::required(format!("{path}.clientConfig"), "exactly one of url or service is required"));
+            errors.push(FieldError::required(
+                format!("{path}.clientConfig"),
+                "exactly one of url or service is required",
+            ));
         }
         for (at, condition) in webhook["matchConditions"].as_array().into_iter().flatten().enumerate() {
             let expression = condition["expression"].as_str().unwrap_or_default();
             if let Err(why) = crate::apiserver::admission::compile_expression(expression) {
                 let field = format!("{path}.matchConditions[{at}].expression");
-                errors.push(FieldError::invalid(field, &condition["expression"], &format!("compilation failed: {why}")));
+                errors.push(FieldError::invalid(
+                    field,
+                    &condition["expression"],
+                    &format!("compilation failed: {why}"),
+                ));
             }
         }
-        if webhook["timeoutSeconds"].as_i64().is_some_and(|seconds| !(1..=30).contains(&seconds)) {
+        if webhook["timeoutSeconds"]
+            .as_i64()
+            .is_some_and(|seconds| !(1..=30).contains(&seconds))
+        {
             let detail = "the timeout value must be between 1 and 30 seconds";
-            errors.push(FieldError::invalid(format!("{path}.timeoutSeconds"), &webhook["timeoutSeconds"], detail));
+            errors.push(FieldError::invalid(
+                format!("{path}.timeoutSeconds"),
+                &webhook["timeoutSeconds"],
+                detail,
+            ));
         }
     }
     errors
@@ -244,12 +318,20 @@ fn definition(object: &Value) -> Vec<FieldError> {
     let expected = format!("{}.{}", text(&spec["names"]["plural"]), text(&spec["group"]));
     if object::name(object) != expected {
         let detail = format!("must be spec.names.plural+\".\"+spec.group ({expected})");
-        errors.push(FieldError::invalid("metadata.name", &object["metadata"]["name"], &detail));
+        errors.push(FieldError::invalid(
+            "metadata.name",
+            &object["metadata"]["name"],
+            &detail,
+        ));
     }
     let versions = spec["versions"].as_array().cloned().unwrap_or_default();
     if versions.iter().filter(|version| version["storage"] == true).count() != 1 {
         let detail = "must have exactly one version marked as storage version";
-        errors.push(FieldError::invalid("spec.versions", &Value::Array(versions.clone()), detail));
+        errors.push(FieldError::invalid(
+            "spec.versions",
+            &Value::Array(versions.clone()),
+            detail,
+        ));
     }
     for (at, version) in versions.iter().enumerate() {
         let schema = &version["schema"]["openAPIV3Schema"];
@@ -259,7 +341,10 @@ fn definition(object: &Value) -> Vec<FieldError> {
             continue;
         }
         if schema["type"] != "object" {
-            errors.push(FieldError::required(format!("{path}.type"), "must not be empty at the root"));
+            errors.push(FieldError::required(
+                format!("{path}.type"),
+                "must not be empty at the root",
+            ));
         }
         errors.extend(crate::apiserver::crd::check_schema(&path, schema));
     }

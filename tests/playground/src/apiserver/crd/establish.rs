@@ -14,21 +14,33 @@ use crate::apiserver::store::ResourceKey;
 
 /// Fills in names and the status of a definition: it is accepted and established at once.
 pub(crate) fn prepare(definition: &mut Value) {
-    let kind = definition["spec"]["names"]["kind"].as_str().unwrap_or_default().to_owned();
+    let kind = definition["spec"]["names"]["kind"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     let names = object::field_mut(&mut definition["spec"], "names");
     names.entry("singular").or_insert_with(|| kind.to_lowercase().into());
     names.entry("listKind").or_insert_with(|| format!("{kind}List").into());
-    object::field_mut(&mut definition["spec"], "conversion").entry("strategy").or_insert("None".into());
+    object::field_mut(&mut definition["spec"], "conversion")
+        .entry("strategy")
+        .or_insert("None".into());
     let accepted = definition["spec"]["names"].clone();
     let versions = definition["spec"]["versions"].as_array().into_iter().flatten();
-    let storage = versions.filter(|version| version["storage"] == true).map(|version| version["name"].clone());
-    let mut stored: Vec<Value> = definition["status"]["storedVersions"].as_array().cloned().unwrap_or_default();
+    let storage = versions
+        .filter(|version| version["storage"] == true)
+        .map(|version| version["name"].clone());
+    let mut stored: Vec<Value> = definition["status"]["storedVersions"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     for version in storage.collect::<Vec<_>>() {
         if !stored.contains(&version) {
             stored.push(version);
         }
     }
-    let since = definition["status"]["conditions"][0]["lastTransitionTime"].as_str().map_or_else(object::now, str::to_owned);
+    let since = definition["status"]["conditions"][0]["lastTransitionTime"]
+        .as_str()
+        .map_or_else(object::now, str::to_owned);
     definition["status"] = json!({
         "acceptedNames": accepted,
         "storedVersions": stored,
@@ -48,7 +60,8 @@ pub(crate) fn stored(api: &Api, resource: &Resource, object: &Value) {
     if !is_definition(resource) {
         return;
     }
-    api.registry.replace(&key(object), resources(&api.registry.metadata, object));
+    api.registry
+        .replace(&key(object), resources(&api.registry.metadata, object));
 }
 
 /// Called after every removal.
@@ -65,22 +78,35 @@ fn is_definition(resource: &Resource) -> bool {
 /// The resource that a definition defines.
 pub(crate) fn key(definition: &Value) -> ResourceKey {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    ResourceKey::new(&text(&definition["spec"]["group"]), &text(&definition["spec"]["names"]["plural"]))
+    ResourceKey::new(
+        &text(&definition["spec"]["group"]),
+        &text(&definition["spec"]["names"]["plural"]),
+    )
 }
 
 /// One resource for each served version.
 fn resources(metadata: &Value, definition: &Value) -> Vec<Resource> {
     let versions = definition["spec"]["versions"].as_array().into_iter().flatten();
-    versions.filter(|version| version["served"] == true).map(|version| resource(metadata, definition, version)).collect()
+    versions
+        .filter(|version| version["served"] == true)
+        .map(|version| resource(metadata, definition, version))
+        .collect()
 }
 
 fn resource(metadata: &Value, definition: &Value, version: &Value) -> Resource {
     let spec = &definition["spec"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let (group, plural, kind) = (text(&spec["group"]), text(&spec["names"]["plural"]), text(&spec["names"]["kind"]));
+    let (group, plural, kind) = (
+        text(&spec["group"]),
+        text(&spec["names"]["plural"]),
+        text(&spec["names"]["kind"]),
+    );
     let version_name = text(&version["name"]);
     let versions = spec["versions"].as_array().into_iter().flatten();
-    let storage = versions.into_iter().find(|version| version["storage"] == true).unwrap_or(version);
+    let storage = versions
+        .into_iter()
+        .find(|version| version["storage"] == true)
+        .unwrap_or(version);
     let document = version["schema"]["openAPIV3Schema"].clone();
     let namespaced = spec["scope"] == "Namespaced";
     let status = version["subresources"]["status"].is_object();
@@ -114,8 +140,13 @@ fn resource(metadata: &Value, definition: &Value, version: &Value) -> Resource {
 
 fn custom(kind: &str, spec: &Value, version: &Value, document: Value) -> CustomResource {
     CustomResource {
-        list_kind: spec["names"]["listKind"].as_str().map_or_else(|| format!("{kind}List"), str::to_owned),
-        columns: version["additionalPrinterColumns"].as_array().cloned().unwrap_or_default(),
+        list_kind: spec["names"]["listKind"]
+            .as_str()
+            .map_or_else(|| format!("{kind}List"), str::to_owned),
+        columns: version["additionalPrinterColumns"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default(),
         has_rules: document.to_string().contains("x-kubernetes-validations"),
         cel: compile_schema(&document),
         document,

@@ -25,7 +25,10 @@ pub(crate) struct CustomResource {
 
 impl std::fmt::Debug for CustomResource {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("CustomResource").field("list_kind", &self.list_kind).finish_non_exhaustive()
+        formatter
+            .debug_struct("CustomResource")
+            .field("list_kind", &self.list_kind)
+            .finish_non_exhaustive()
     }
 }
 
@@ -38,7 +41,9 @@ pub(crate) fn defaults(resource: &Resource, object: &mut Value) {
 
 /// Validates a custom resource by its schema, then by its CEL rules.
 pub(crate) fn validate(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let (Some(custom), Some(shared)) = (resource.custom(), &resource.schema) else { return Vec::new() };
+    let (Some(custom), Some(shared)) = (resource.custom(), &resource.schema) else {
+        return Vec::new();
+    };
     let errors = schema::validate(shared.root(), object, "");
     if !errors.is_empty() || !custom.has_rules {
         return errors;
@@ -52,7 +57,11 @@ pub(crate) fn check_schema(path: &str, document: &Value) -> Vec<FieldError> {
     untyped(path, document, &mut errors);
     for error in compile_schema(document).compilation_errors() {
         let field = format!("{path}.x-kubernetes-validations");
-        errors.push(FieldError::invalid(field, &Value::from("rule"), &format!("compilation failed: {error}")));
+        errors.push(FieldError::invalid(
+            field,
+            &Value::from("rule"),
+            &format!("compilation failed: {error}"),
+        ));
     }
     errors
 }
@@ -63,7 +72,10 @@ fn untyped(path: &str, document: &Value, errors: &mut Vec<FieldError>) {
         || document["x-kubernetes-preserve-unknown-fields"] == true
         || document["type"].is_string();
     if !exempt {
-        errors.push(FieldError::required(format!("{path}.type"), "must not be empty for specified object fields"));
+        errors.push(FieldError::required(
+            format!("{path}.type"),
+            "must not be empty for specified object fields",
+        ));
     }
     for (name, property) in document["properties"].as_object().into_iter().flatten() {
         untyped(&format!("{path}.properties[{name}]"), property, errors);

@@ -8,22 +8,35 @@ use crate::apiserver::status::FieldError;
 
 /// The rules that an object breaks.
 pub(super) fn validate(custom: &CustomResource, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let Err(errors) = Validator::new().validate_compiled(&custom.cel, object, old) else { return Vec::new() };
-    errors.iter().map(|error| {
-        let reason = match error.reason.as_deref() {
-            Some("FieldValueForbidden") => "FieldValueForbidden",
-            Some("FieldValueRequired") => "FieldValueRequired",
-            Some("FieldValueDuplicate") => "FieldValueDuplicate",
-            _ => "FieldValueInvalid",
-        };
-        let detail = match reason {
-            "FieldValueForbidden" => format!("Forbidden: {}", error.message),
-            "FieldValueRequired" => format!("Required value: {}", error.message),
-            _ => format!("Invalid value: {}: {}", shown(object, &error.field_path), explained(error.kind.clone(), &error.message)),
-        };
-        let field = if error.field_path.is_empty() { "<nil>".to_owned() } else { error.field_path.clone() };
-        FieldError { field, reason, detail }
-    }).collect()
+    let Err(errors) = Validator::new().validate_compiled(&custom.cel, object, old) else {
+        return Vec::new();
+    };
+    errors
+        .iter()
+        .map(|error| {
+            let reason = match error.reason.as_deref() {
+                Some("FieldValueForbidden") => "FieldValueForbidden",
+                Some("FieldValueRequired") => "FieldValueRequired",
+                Some("FieldValueDuplicate") => "FieldValueDuplicate",
+                _ => "FieldValueInvalid",
+            };
+            let detail = match reason {
+                "FieldValueForbidden" => format!("Forbidden: {}", error.message),
+                "FieldValueRequired" => format!("Required value: {}", error.message),
+                _ => format!(
+                    "Invalid value: {}: {}",
+                    shown(object, &error.field_path),
+                    explained(error.kind.clone(), &error.message)
+                ),
+            };
+            let field = if error.field_path.is_empty() {
+                "<nil>".to_owned()
+            } else {
+                error.field_path.clone()
+            };
+            FieldError { field, reason, detail }
+        })
+        .collect()
 }
 
 fn explained(kind: ErrorKind, message: &str) -> String {
@@ -36,7 +49,11 @@ fn explained(kind: ErrorKind, message: &str) -> String {
 
 /// The value that a rule is about, as the API server shows it: type names for what is not a scalar.
 fn shown(object: &Value, path: &str) -> String {
-    let pointer: String = path.split(['.', '[', ']']).filter(|part| !part.is_empty()).map(|part| format!("/{part}")).collect();
+    let pointer: String = path
+        .split(['.', '[', ']'])
+        .filter(|part| !part.is_empty())
+        .map(|part| format!("/{part}"))
+        .collect();
     match object.pointer(&pointer) {
         Some(Value::Object(_)) | None => "\"object\"".into(),
         Some(Value::Array(_)) => "\"array\"".into(),

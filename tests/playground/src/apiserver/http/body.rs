@@ -20,8 +20,13 @@ pub(crate) fn parse(body: &[u8]) -> ApiResult<Value> {
         Err(trouble) => trouble,
     };
     // What begins like JSON is not YAML with a mistake in it.
-    if matches!(body.iter().find(|byte| !byte.is_ascii_whitespace()), None | Some(b'{' | b'[')) {
-        return Err(ApiError::bad_request(format!("the object provided is unrecognized (must be of type JSON or YAML): {trouble}")));
+    if matches!(
+        body.iter().find(|byte| !byte.is_ascii_whitespace()),
+        None | Some(b'{' | b'[')
+    ) {
+        return Err(ApiError::bad_request(format!(
+            "the object provided is unrecognized (must be of type JSON or YAML): {trouble}"
+        )));
     }
     let text = std::str::from_utf8(body).map_err(ApiError::bad_yaml)?;
     serde_saphyr::from_str(text).map_err(ApiError::bad_yaml)

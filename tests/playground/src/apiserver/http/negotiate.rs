@@ -18,23 +18,42 @@ pub(crate) struct Accepted {
 impl Accepted {
     /// The first media type of `Accept` that this server can answer in.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
-        let values = headers.get_all(http::header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let values = headers
+            .get_all(http::header::ACCEPT)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
         for range in values.flat_map(|value| value.split(',')) {
             let mut parts = range.split(';').map(str::trim);
             let media_type = parts.next().unwrap_or_default();
             let parameters: Vec<&str> = parts.collect();
             let form = |name: &str| parameters.iter().any(|parameter| *parameter == format!("as={name}"));
             match media_type {
-                "application/json" if form("Table") => return Self { table: true, ..Self::default() },
+                "application/json" if form("Table") => {
+                    return Self {
+                        table: true,
+                        ..Self::default()
+                    };
+                }
                 "application/json" if form("PartialObjectMetadata") || form("PartialObjectMetadataList") => {
-                    return Self { metadata_only: true, ..Self::default() };
+                    return Self {
+                        metadata_only: true,
+                        ..Self::default()
+                    };
                 }
-                "application/json" if form("APIGroupDiscoveryList") => {
-                    if parameters.contains(&"v=v2") {
-                        return Self { aggregated_discovery: true, ..Self::default() };
-                    }
+                "application/json" if form("APIGroupDiscoveryList") && parameters.contains(&"v=v2") => {
+                    return Self {
+                        aggregated_discovery: true,
+                        ..Self::default()
+                    };
                 }
-                "application/yaml" => return Self { yaml: true, ..Self::default() },
+                // An older form of aggregated discovery; what comes next in the list may fit.
+                "application/json" if form("APIGroupDiscoveryList") => {}
+                "application/yaml" => {
+                    return Self {
+                        yaml: true,
+                        ..Self::default()
+                    };
+                }
                 "application/json" | "*/*" | "application/*" => return Self::default(),
                 _ => {}
             }
@@ -60,7 +79,10 @@ mod tests {
         assert!(accepted(kubectl_get).table);
         let discovery = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
         assert!(accepted(discovery).aggregated_discovery);
-        assert_eq!(accepted("application/vnd.kubernetes.protobuf, application/json"), Accepted::default());
+        assert_eq!(
+            accepted("application/vnd.kubernetes.protobuf, application/json"),
+            Accepted::default()
+        );
         assert!(accepted("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1").metadata_only);
     }
 }

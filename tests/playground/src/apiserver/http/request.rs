@@ -94,11 +94,16 @@ impl Request {
 
     /// A query parameter; empty counts as absent.
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
-        self.query.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.query
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
     }
 
     pub(crate) fn flag(&self, name: &str) -> bool {
-        self.query.get(name).is_some_and(|value| matches!(value.as_str(), "" | "true" | "1"))
+        self.query
+            .get(name)
+            .is_some_and(|value| matches!(value.as_str(), "" | "true" | "1"))
     }
 
     pub(crate) fn dry_run(&self) -> ApiResult<bool> {
@@ -116,14 +121,29 @@ impl Request {
         if let Some(manager) = self.query("fieldManager") {
             return manager.to_owned();
         }
-        let agent = self.headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok());
-        agent.and_then(|agent| agent.split('/').next()).filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned()
+        let agent = self
+            .headers
+            .get(http::header::USER_AGENT)
+            .and_then(|value| value.to_str().ok());
+        agent
+            .and_then(|agent| agent.split('/').next())
+            .filter(|name| !name.is_empty())
+            .unwrap_or("unknown")
+            .to_owned()
     }
 
     /// The media type of the body, without parameters.
     pub(crate) fn content_type(&self) -> &str {
-        let value = self.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        value.unwrap_or("application/json").split(';').next().unwrap_or_default().trim()
+        let value = self
+            .headers
+            .get(http::header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        value
+            .unwrap_or("application/json")
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
     }
 
     /// Adds a `Warning` header to the answer.
@@ -180,18 +200,30 @@ mod tests {
 
     fn parts(path: &str) -> (String, Option<String>, String, Option<String>, Option<String>) {
         let target = Target::parse(path).unwrap();
-        (target.group, target.namespace, target.plural, target.name, target.subresource)
+        (
+            target.group,
+            target.namespace,
+            target.plural,
+            target.name,
+            target.subresource,
+        )
     }
 
     #[test]
     fn paths_name_resources() {
         let some = |text: &str| Some(text.to_owned());
-        assert_eq!(parts("/api/v1/namespaces/a"), (String::new(), None, "namespaces".into(), some("a"), None));
+        assert_eq!(
+            parts("/api/v1/namespaces/a"),
+            (String::new(), None, "namespaces".into(), some("a"), None)
+        );
         assert_eq!(
             parts("/apis/apps/v1/namespaces/a/deployments/b/scale"),
             ("apps".into(), some("a"), "deployments".into(), some("b"), some("scale"))
         );
-        assert_eq!(parts("/apis/apps/v1/deployments"), ("apps".into(), None, "deployments".into(), None, None));
+        assert_eq!(
+            parts("/apis/apps/v1/deployments"),
+            ("apps".into(), None, "deployments".into(), None, None)
+        );
         assert_eq!(
             parts("/api/v1/namespaces/a/status"),
             (String::new(), None, "namespaces".into(), some("a"), some("status"))

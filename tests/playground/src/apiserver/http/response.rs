@@ -26,7 +26,9 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
 pub(crate) fn with_type(status: StatusCode, media_type: &'static str, bytes: impl Into<Bytes>) -> Response {
     let mut response = http::Response::new(full(bytes));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }
 
@@ -53,7 +55,10 @@ pub(crate) fn failure(error: &ApiError) -> Response {
 /// Adds what the request collected on its way as `Warning` headers.
 pub(crate) fn attach_warnings(request: &Request, response: &mut Response) {
     for warning in request.warnings() {
-        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
+        let quoted = warning
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace(['\n', '\r'], " ");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
             response.headers_mut().append(header::WARNING, value);
         }

@@ -16,7 +16,10 @@ pub(crate) struct FieldSet {
 
 impl FieldSet {
     pub(crate) fn leaf() -> Self {
-        Self { member: true, children: BTreeMap::new() }
+        Self {
+            member: true,
+            children: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -24,7 +27,9 @@ impl FieldSet {
     }
 
     pub(crate) fn from_json(value: &Value) -> Self {
-        let Some(map) = value.as_object() else { return Self::default() };
+        let Some(map) = value.as_object() else {
+            return Self::default();
+        };
         let children: BTreeMap<String, Self> = map
             .iter()
             .filter(|(name, _)| *name != ".")
@@ -34,7 +39,10 @@ impl FieldSet {
                 (name.clone(), child)
             })
             .collect();
-        Self { member: map.contains_key("."), children }
+        Self {
+            member: map.contains_key("."),
+            children,
+        }
     }
 
     pub(crate) fn to_json(&self) -> Value {
@@ -70,7 +78,10 @@ impl FieldSet {
 
     /// Members of both.
     pub(crate) fn intersection(&self, other: &Self) -> Self {
-        let mut set = Self { member: self.member && other.member, children: BTreeMap::new() };
+        let mut set = Self {
+            member: self.member && other.member,
+            children: BTreeMap::new(),
+        };
         for (name, child) in &self.children {
             if let Some(others) = other.children.get(name) {
                 let both = child.intersection(others);
@@ -82,22 +93,6 @@ impl FieldSet {
         set
     }
 
-    /// Takes out a path and everything below it, for each path of `other` (a removed object has no owners of parts).
-    pub(crate) fn subtract_deep(&mut self, other: &Self) {
-        if other.member {
-            *self = Self::default();
-            return;
-        }
-        for (name, child) in &other.children {
-            if let Some(own) = self.children.get_mut(name) {
-                own.subtract_deep(child);
-                if own.is_empty() {
-                    self.children.remove(name);
-                }
-            }
-        }
-    }
-
     /// Fields that only the server sets belong to nobody.
     pub(crate) fn strip_system_fields(&mut self) {
         for name in ["f:apiVersion", "f:kind"] {
@@ -106,8 +101,17 @@ impl FieldSet {
         if let Some(metadata) = self.children.get_mut("f:metadata") {
             metadata.member = false;
             for name in [
-                "f:name", "f:namespace", "f:creationTimestamp", "f:selfLink", "f:uid", "f:clusterName", "f:generation",
-                "f:managedFields", "f:resourceVersion", "f:deletionTimestamp", "f:deletionGracePeriodSeconds",
+                "f:name",
+                "f:namespace",
+                "f:creationTimestamp",
+                "f:selfLink",
+                "f:uid",
+                "f:clusterName",
+                "f:generation",
+                "f:managedFields",
+                "f:resourceVersion",
+                "f:deletionTimestamp",
+                "f:deletionGracePeriodSeconds",
             ] {
                 metadata.children.remove(name);
             }
@@ -161,15 +165,21 @@ pub(crate) fn parts<'a>(schema: Option<Schema<'_>>, value: &'a Value) -> Parts<'
     match (value, schema) {
         (Value::Object(map), Some(schema)) if !schema.node.atomic_map => {
             // What no schema describes is still merged field by field (custom resources that preserve unknown fields).
-            if schema.node.kind == Kind::Any && schema.is_map() && !schema.node.preserve_unknown { Parts::Leaf } else { Parts::Fields(map) }
+            if schema.node.kind == Kind::Any && schema.is_map() && !schema.node.preserve_unknown {
+                Parts::Leaf
+            } else {
+                Parts::Fields(map)
+            }
         }
         (Value::Object(map), None) => Parts::Fields(map),
         (Value::Array(items), Some(schema)) => match &schema.node.list {
             ListKind::Atomic => Parts::Leaf,
             ListKind::Set => distinct(items.iter().map(|item| (format!("v:{item}"), item)).collect()),
             ListKind::Map(keys) => {
-                let keyed: Option<Vec<_>> =
-                    items.iter().map(|item| Some((key_element(schema, keys, item)?, item))).collect();
+                let keyed: Option<Vec<_>> = items
+                    .iter()
+                    .map(|item| Some((key_element(schema, keys, item)?, item)))
+                    .collect();
                 keyed.map_or(Parts::Leaf, distinct)
             }
         },
@@ -179,7 +189,11 @@ pub(crate) fn parts<'a>(schema: Option<Schema<'_>>, value: &'a Value) -> Parts<'
 
 fn distinct(items: Vec<(String, &Value)>) -> Parts<'_> {
     let mut seen = std::collections::HashSet::new();
-    if items.iter().all(|(key, _)| seen.insert(key.clone())) { Parts::Items(items) } else { Parts::Leaf }
+    if items.iter().all(|(key, _)| seen.insert(key.clone())) {
+        Parts::Items(items)
+    } else {
+        Parts::Leaf
+    }
 }
 
 fn key_element(schema: Schema<'_>, keys: &[String], item: &Value) -> Option<String> {
@@ -209,7 +223,10 @@ fn build(schema: Option<Schema<'_>>, value: &Value, root: bool) -> FieldSet {
     match parts(schema, value) {
         Parts::Leaf => FieldSet::leaf(),
         Parts::Fields(map) => {
-            let mut set = FieldSet { member: map.is_empty() && !root, children: BTreeMap::new() };
+            let mut set = FieldSet {
+                member: map.is_empty() && !root,
+                children: BTreeMap::new(),
+            };
             for (name, value) in map {
                 let element = format!("f:{name}");
                 let child = build(part_schema(schema, &element), value, false);
@@ -218,7 +235,10 @@ fn build(schema: Option<Schema<'_>>, value: &Value, root: bool) -> FieldSet {
             set
         }
         Parts::Items(items) => {
-            let mut set = FieldSet { member: items.is_empty(), children: BTreeMap::new() };
+            let mut set = FieldSet {
+                member: items.is_empty(),
+                children: BTreeMap::new(),
+            };
             for (element, item) in items {
                 let mut child = build(part_schema(schema, &element), item, false);
                 child.member = true;
@@ -250,9 +270,10 @@ fn difference(schema: Option<Schema<'_>>, before: &Value, after: &Value, set: &m
     }
     let (old, new) = match (parts(schema, before), parts(schema, after)) {
         (Parts::Fields(old), Parts::Fields(new)) => (elements_of(old), elements_of(new)),
-        (Parts::Items(old), Parts::Items(new)) => {
-            (old.into_iter().collect::<BTreeMap<_, _>>(), new.into_iter().collect::<BTreeMap<_, _>>())
-        }
+        (Parts::Items(old), Parts::Items(new)) => (
+            old.into_iter().collect::<BTreeMap<_, _>>(),
+            new.into_iter().collect::<BTreeMap<_, _>>(),
+        ),
         _ => {
             *set = build(schema, after, false);
             return;

@@ -13,7 +13,9 @@ use super::pipeline::Write;
 
 /// A new object belongs, as far as it goes, to who created it.
 pub(crate) fn on_create(write: &Write<'_>, object: &mut Value) {
-    let Some(schema) = write.call.resource.schema.as_ref() else { return };
+    let Some(schema) = write.call.resource.schema.as_ref() else {
+        return;
+    };
     let mut set = of_value(schema.root(), object);
     set.strip_system_fields();
     strip_other_part(write, &mut set);
@@ -27,15 +29,19 @@ pub(crate) fn on_update(write: &Write<'_>, current: &Value, object: &mut Value) 
         // Apply wrote its own record.
         return;
     }
-    let Some(schema) = write.call.resource.schema.as_ref() else { return };
+    let Some(schema) = write.call.resource.schema.as_ref() else {
+        return;
+    };
     let sent = &object["metadata"]["managedFields"];
     // A client may reset the record, or rewrite it (kubectl does so when it moves to server-side apply).
     let mut managers = match sent.as_array() {
-        Some(entries) if entries.is_empty() || entries.iter().all(|entry| entry == &serde_json::json!({})) => Vec::new(),
-        Some(_) => record::read(object),
-        None => record::read(current),
+        Some(entries) if entries.is_empty() || entries.iter().all(|entry| entry == &serde_json::json!({})) => {
+            Vec::new()
+        }
+        Some(_) => read(object),
+        None => read(current),
     };
-    let change = fields::compare(schema.root(), current, object);
+    let change = compare(schema.root(), current, object);
     let mut changed = change.set;
     changed.strip_system_fields();
     strip_other_part(write, &mut changed);
@@ -63,7 +69,8 @@ pub(crate) fn strip_other_part(write: &Write<'_>, set: &mut FieldSet) {
         return;
     }
     if write.call.subresource() == "status" {
-        set.children.retain(|name, _| matches!(name.as_str(), "f:status" | "f:metadata"));
+        set.children
+            .retain(|name, _| matches!(name.as_str(), "f:status" | "f:metadata"));
     } else {
         set.children.remove("f:status");
     }

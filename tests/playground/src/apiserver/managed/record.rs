@@ -70,7 +70,11 @@ pub(crate) fn write(object: &mut Value, managers: Vec<(Manager, FieldSet)>) {
             entry
         })
         .collect();
-    let list = if entries.is_empty() { Value::Null } else { Value::Array(entries) };
+    let list = if entries.is_empty() {
+        Value::Null
+    } else {
+        Value::Array(entries)
+    };
     object::metadata_mut(object);
     object::set_or_remove(&mut object["metadata"], "managedFields", list);
 }

@@ -18,9 +18,16 @@ pub(super) fn index(served: &Served) -> Value {
     let mut paths = Map::new();
     for (group, versions) in served.groups() {
         for version in versions {
-            let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
+            let path = if group.is_empty() {
+                format!("api/{version}")
+            } else {
+                format!("apis/{group}/{version}")
+            };
             let hash = hash(served, &group, &version);
-            paths.insert(path.clone(), json!({ "serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}") }));
+            paths.insert(
+                path.clone(),
+                json!({ "serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}") }),
+            );
         }
     }
     json!({ "paths": paths })
@@ -113,7 +120,11 @@ fn custom_schema(resource: &Resource, document: &Value) -> Value {
 fn references(schema: &Value, found: &mut BTreeSet<String>) {
     match schema {
         Value::Object(map) => {
-            if let Some(name) = map.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next()) {
+            if let Some(name) = map
+                .get("$ref")
+                .and_then(Value::as_str)
+                .and_then(|path| path.rsplit('/').next())
+            {
                 found.insert(name.to_owned());
             }
             map.values().for_each(|value| references(value, found));

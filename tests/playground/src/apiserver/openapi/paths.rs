@@ -9,7 +9,11 @@ use crate::apiserver::registry::{Backing, Resource};
 pub(super) fn of(resource: &Resource) -> Vec<(String, Value)> {
     let root = if resource.group.is_empty() { "/api" } else { "/apis" };
     let base = format!("{root}/{}", object::api_version(&resource.group, &resource.version));
-    let scoped = if resource.namespaced { format!("{base}/namespaces/{{namespace}}") } else { base.clone() };
+    let scoped = if resource.namespaced {
+        format!("{base}/namespaces/{{namespace}}")
+    } else {
+        base.clone()
+    };
     let collection = format!("{scoped}/{}", resource.plural);
     let item = format!("{collection}/{{name}}");
     let kind = json!({ "group": resource.group, "version": resource.version, "kind": resource.kind });
@@ -21,22 +25,37 @@ pub(super) fn of(resource: &Resource) -> Vec<(String, Value)> {
             (item.clone(), operations(&["get"], &kind, &schema, &["name"], resource)),
         ],
         Backing::Stored | Backing::Custom(_) => vec![
-            (collection.clone(), operations(&["get", "post", "delete"], &kind, &schema, &[], resource)),
-            (item.clone(), operations(&["get", "put", "patch", "delete"], &kind, &schema, &["name"], resource)),
+            (
+                collection.clone(),
+                operations(&["get", "post", "delete"], &kind, &schema, &[], resource),
+            ),
+            (
+                item.clone(),
+                operations(&["get", "put", "patch", "delete"], &kind, &schema, &["name"], resource),
+            ),
         ],
     };
     if resource.namespaced {
-        paths.push((format!("{base}/{}", resource.plural), operations(&["get"], &kind, &schema, &[], resource)));
+        paths.push((
+            format!("{base}/{}", resource.plural),
+            operations(&["get"], &kind, &schema, &[], resource),
+        ));
     }
     if resource.status {
         let verbs = ["get", "put", "patch"];
-        paths.push((format!("{item}/status"), operations(&verbs, &kind, &schema, &["name"], resource)));
+        paths.push((
+            format!("{item}/status"),
+            operations(&verbs, &kind, &schema, &["name"], resource),
+        ));
     }
     if resource.scale.is_some() {
         let scale = json!({ "group": "autoscaling", "version": "v1", "kind": "Scale" });
         let schema = reference("io.k8s.api.autoscaling.v1.Scale");
         let verbs = ["get", "put", "patch"];
-        paths.push((format!("{item}/scale"), operations(&verbs, &scale, &schema, &["name"], resource)));
+        paths.push((
+            format!("{item}/scale"),
+            operations(&verbs, &scale, &schema, &["name"], resource),
+        ));
     }
     paths
 }
@@ -44,7 +63,10 @@ pub(super) fn of(resource: &Resource) -> Vec<(String, Value)> {
 fn operations(verbs: &[&str], kind: &Value, schema: &Value, path: &[&str], resource: &Resource) -> Value {
     let mut found = Map::new();
     for verb in verbs {
-        found.insert((*verb).to_owned(), operation(verb, kind, schema, !path.is_empty(), resource));
+        found.insert(
+            (*verb).to_owned(),
+            operation(verb, kind, schema, !path.is_empty(), resource),
+        );
     }
     let mut parameters: Vec<Value> = path.iter().map(|name| parameter(name, "path")).collect();
     if resource.namespaced {

@@ -9,14 +9,23 @@ use crate::apiserver::status::{ApiError, ApiResult};
 
 /// The state after applying `configuration` to `current`, with its managed fields.
 pub(crate) fn server_side_apply(write: &Write<'_>, current: &Value, configuration: &Value) -> ApiResult<Value> {
-    let shared = write.call.resource.schema.as_ref().ok_or_else(ApiError::method_not_allowed)?;
+    let shared = write
+        .call
+        .resource
+        .schema
+        .as_ref()
+        .ok_or_else(ApiError::method_not_allowed)?;
     let schema = shared.root();
     let manager = Manager::of(write);
     let mut managers = managed::read(current);
     let mut applied = of_value(schema, configuration);
     applied.strip_system_fields();
     managed::strip_other_part(write, &mut applied);
-    let previous = managers.iter().find(|(known, _)| known.same(&manager)).map(|(_, set)| set.clone()).unwrap_or_default();
+    let previous = managers
+        .iter()
+        .find(|(known, _)| known.same(&manager))
+        .map(|(_, set)| set.clone())
+        .unwrap_or_default();
 
     let merged = merge(Some(schema), current, configuration);
     let conflicts = conflicts(schema, current, &merged, &applied, &managers, &manager);
@@ -36,7 +45,10 @@ pub(crate) fn server_side_apply(write: &Write<'_>, current: &Value, configuratio
         orphaned.subtract(set);
     }
     let mut object = remove(Some(schema), &merged, &orphaned, &managers, &applied);
-    let time = match managed::read(current).into_iter().find(|(known, _)| known.same(&manager)) {
+    let time = match managed::read(current)
+        .into_iter()
+        .find(|(known, _)| known.same(&manager))
+    {
         Some((known, set)) if set == applied => known.time,
         _ => manager.time.clone(),
     };
@@ -74,13 +86,25 @@ fn conflict_error(conflicts: &[(Manager, FieldSet)]) -> ApiError {
     let plural = if count == 1 { "conflict" } else { "conflicts" };
     let mut error = if let ([(manager, _)], 1) = (conflicts, count) {
         let path = conflicts[0].1.paths().concat();
-        ApiError::new(409, "Conflict", format!("Apply failed with 1 conflict: conflict with {}: {path}", who(manager)))
+        ApiError::new(
+            409,
+            "Conflict",
+            format!("Apply failed with 1 conflict: conflict with {}: {path}", who(manager)),
+        )
     } else {
-        ApiError::new(409, "Conflict", format!("Apply failed with {count} {plural}: {}", described.join("\n")))
+        ApiError::new(
+            409,
+            "Conflict",
+            format!("Apply failed with {count} {plural}: {}", described.join("\n")),
+        )
     };
     for (manager, fields) in conflicts {
         for path in fields.paths() {
-            error = error.with_cause("FieldManagerConflict", &path, &format!("conflict with {}", who(manager)));
+            error = error.with_cause(
+                "FieldManagerConflict",
+                &path,
+                &format!("conflict with {}", who(manager)),
+            );
         }
     }
     error
@@ -166,7 +190,9 @@ fn prune(schema: Option<Schema<'_>>, value: &Value, orphaned: &FieldSet, owned: 
         return Some(value.clone());
     }
     let child = |element: &str, value: &Value| {
-        let Some(gone) = orphaned.children.get(element) else { return Some(value.clone()) };
+        let Some(gone) = orphaned.children.get(element) else {
+            return Some(value.clone());
+        };
         let owners: Vec<&FieldSet> = owned.iter().filter_map(|set| set.children.get(element)).collect();
         let wanted = owners.iter().any(|set| !set.is_empty());
         if gone.member && !wanted {
@@ -183,11 +209,16 @@ fn prune(schema: Option<Schema<'_>>, value: &Value, orphaned: &FieldSet, owned: 
     match parts(schema, value) {
         Parts::Leaf => Some(value.clone()),
         Parts::Fields(map) => {
-            let kept = map.iter().filter_map(|(name, value)| Some((name.clone(), child(&format!("f:{name}"), value)?)));
+            let kept = map
+                .iter()
+                .filter_map(|(name, value)| Some((name.clone(), child(&format!("f:{name}"), value)?)));
             Some(Value::Object(kept.collect()))
         }
-        Parts::Items(items) => {
-            Some(Value::Array(items.into_iter().filter_map(|(element, value)| child(&element, value)).collect()))
-        }
+        Parts::Items(items) => Some(Value::Array(
+            items
+                .into_iter()
+                .filter_map(|(element, value)| child(&element, value))
+                .collect(),
+        )),
     }
 }

@@ -30,7 +30,10 @@ mod tests {
     #[test]
     fn null_removes_and_objects_merge() {
         let mut object = json!({ "a": { "b": 1, "c": 2 }, "d": [1, 2] });
-        merge(&mut object, &json!({ "a": { "b": null, "e": { "f": null } }, "d": [3] }));
+        merge(
+            &mut object,
+            &json!({ "a": { "b": null, "e": { "f": null } }, "d": [3] }),
+        );
         assert_eq!(object, json!({ "a": { "c": 2, "e": {} }, "d": [3] }));
     }
 

@@ -40,8 +40,18 @@ impl PatchForm {
 /// Reads the patch itself.
 pub(crate) fn parse(form: PatchForm, bytes: &[u8]) -> ApiResult<Value> {
     let patch = body::parse(bytes)?;
-    let fits = if form == PatchForm::Json { patch.is_array() } else { patch.is_object() };
-    if fits { Ok(patch) } else { Err(ApiError::bad_request("error decoding patch: it has not the form that its media type names")) }
+    let fits = if form == PatchForm::Json {
+        patch.is_array()
+    } else {
+        patch.is_object()
+    };
+    if fits {
+        Ok(patch)
+    } else {
+        Err(ApiError::bad_request(
+            "error decoding patch: it has not the form that its media type names",
+        ))
+    }
 }
 
 /// Applies a JSON, merge or strategic merge patch.
@@ -58,7 +68,11 @@ pub(crate) fn apply(form: PatchForm, schema: Option<Schema<'_>>, current: &Value
 /// Applies RFC 6902 operations, all or none.
 pub(crate) fn json(object: &mut Value, patch: &Value) -> ApiResult<()> {
     let invalid = |error: &dyn std::fmt::Display| {
-        ApiError::new(422, "Invalid", format!("the server rejected our request due to an error in our request: {error}"))
+        ApiError::new(
+            422,
+            "Invalid",
+            format!("the server rejected our request due to an error in our request: {error}"),
+        )
     };
     let operations: json_patch::Patch =
         serde_json::from_value(patch.clone()).map_err(|error| ApiError::bad_request(error.to_string()))?;

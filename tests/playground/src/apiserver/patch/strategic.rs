@@ -42,8 +42,14 @@ pub(super) fn merge(schema: Option<Schema<'_>>, object: &mut Value, patch: &Valu
         if let (Some(field), Value::Array(order)) = (name.strip_prefix(ORDER), order)
             && let Some(Value::Array(items)) = map.get_mut(field)
         {
-            let key = schema.and_then(|schema| schema.strategy(field)).and_then(|found| found.merge_key.clone());
-            let patched = fields.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let key = schema
+                .and_then(|schema| schema.strategy(field))
+                .and_then(|found| found.merge_key.clone());
+            let patched = fields
+                .get(field)
+                .and_then(Value::as_array)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             reorder(items, order, patched, key.as_deref());
         }
     }
@@ -51,7 +57,10 @@ pub(super) fn merge(schema: Option<Schema<'_>>, object: &mut Value, patch: &Valu
 }
 
 fn merge_field(schema: Option<Schema<'_>>, map: &mut Map<String, Value>, name: &str, value: &Value) -> ApiResult<()> {
-    let strategy = schema.and_then(|schema| schema.strategy(name)).cloned().unwrap_or_default();
+    let strategy = schema
+        .and_then(|schema| schema.strategy(name))
+        .cloned()
+        .unwrap_or_default();
     let inner = schema.and_then(|schema| schema.field(name));
     match value {
         Value::Null => {
@@ -71,7 +80,10 @@ fn merge_field(schema: Option<Schema<'_>>, map: &mut Map<String, Value>, name: &
             }
         }
         Value::Array(patch) => {
-            let kept = patch.iter().filter(|item| item.get(DIRECTIVE).is_none()).map(without_directives);
+            let kept = patch
+                .iter()
+                .filter(|item| item.get(DIRECTIVE).is_none())
+                .map(without_directives);
             map.insert(name.to_owned(), kept.collect());
         }
         scalar => {
@@ -149,7 +161,11 @@ fn reorder(items: &mut Vec<Value>, order: &[Value], patched: &[Value], key: Opti
     let known_to_patch = |item: &Value| patched.iter().any(|other| identity(other) == identity(item));
     let (mut ordered, mut rest): (Vec<Value>, Vec<(usize, Value)>) = (Vec::new(), Vec::new());
     for (at, item) in items.drain(..).enumerate() {
-        if rank(&item).is_some() || known_to_patch(&item) { ordered.push(item) } else { rest.push((at, item)) }
+        if rank(&item).is_some() || known_to_patch(&item) {
+            ordered.push(item)
+        } else {
+            rest.push((at, item))
+        }
     }
     ordered.sort_by_key(|item| rank(item).unwrap_or(usize::MAX));
     for (at, item) in rest {
@@ -181,7 +197,12 @@ mod tests {
     fn patched(mut object: Value, patch: Value) -> Value {
         let registry = Registry::new();
         let resource = registry.served().get("apps", "v1", "deployments").unwrap();
-        merge(resource.schema.as_ref().map(|schema| schema.root()), &mut object, &patch).unwrap();
+        merge(
+            resource.schema.as_ref().map(|schema| schema.root()),
+            &mut object,
+            &patch,
+        )
+        .unwrap();
         object
     }
 
@@ -215,14 +236,21 @@ mod tests {
             } } } });
         let object = patched(deployment(), patch);
         assert_eq!(object["spec"]["strategy"], json!({ "type": "Recreate" }));
-        let names: Vec<&Value> =
-            object["spec"]["template"]["spec"]["containers"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
+        let names: Vec<&Value> = object["spec"]["template"]["spec"]["containers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| &c["name"])
+            .collect();
         assert_eq!(names, ["c", "b"]);
         let replaced = patched(
             deployment(),
             json!({ "spec": { "template": { "spec": { "containers": [{ "$patch": "replace" }, { "name": "z" }] } } } }),
         );
-        assert_eq!(replaced["spec"]["template"]["spec"]["containers"], json!([{ "name": "z" }]));
+        assert_eq!(
+            replaced["spec"]["template"]["spec"]["containers"],
+            json!([{ "name": "z" }])
+        );
     }
 
     #[test]
@@ -237,7 +265,11 @@ mod tests {
         let registry = Registry::new();
         let resource = registry.served().get("", "v1", "pods").unwrap();
         let patch = json!({ "spec": { "containers": [{ "image": "x" }] } });
-        let refused = merge(resource.schema.as_ref().map(|schema| schema.root()), &mut json!({}), &patch);
+        let refused = merge(
+            resource.schema.as_ref().map(|schema| schema.root()),
+            &mut json!({}),
+            &patch,
+        );
         assert!(refused.unwrap_err().message.contains("merge key: name"));
     }
 }

@@ -47,17 +47,27 @@ async fn attempt(write: &Write<'_>, mut object: Value) -> Outcome {
     admission::validate(api, write.call.request, &attributes, Some(&object)).await?;
     let stored = convert::to_stored(resource, object);
     if write.dry_run {
-        if api.store.get(&resource.key, &crate::apiserver::store::ObjectKey::new(write.call.namespace(), &name)).is_some() {
+        if api
+            .store
+            .get(
+                &resource.key,
+                &crate::apiserver::store::ObjectKey::new(write.call.namespace(), &name),
+            )
+            .is_some()
+        {
             return Err(ApiError::already_exists(&resource.group, &resource.plural, &name));
         }
         return Ok(unstored(stored));
     }
     let _quota = admission::quota::hold(api, resource, &stored)?;
-    let created = api.store.create(&resource.key, stored).map_err(|refused| match refused {
-        Refused::Exists | Refused::Absent | Refused::Conflict => {
-            ApiError::already_exists(&resource.group, &resource.plural, &name)
-        }
-    })?;
+    let created = api
+        .store
+        .create(&resource.key, stored)
+        .map_err(|refused| match refused {
+            Refused::Exists | Refused::Absent | Refused::Conflict => {
+                ApiError::already_exists(&resource.group, &resource.plural, &name)
+            }
+        })?;
     crd::stored(api, resource, &created.value);
     Ok(created)
 }
@@ -70,9 +80,21 @@ async fn mutate(write: &Write<'_>, attributes: &Attributes<'_>, object: &mut Val
         hidden.push("name");
     }
     let metadata = object::metadata_mut(object);
-    let kept: Vec<_> = hidden.iter().filter_map(|field| Some((*field, metadata.remove(*field)?))).collect();
+    let kept: Vec<_> = hidden
+        .iter()
+        .filter_map(|field| Some((*field, metadata.remove(*field)?)))
+        .collect();
     let name = if generated { "" } else { attributes.name };
-    let changed = admission::mutate(write.api(), write.call.request, &Attributes { name, ..attributes.clone() }, object).await;
+    let changed = admission::mutate(
+        write.api(),
+        write.call.request,
+        &Attributes {
+            name,
+            ..attributes.clone()
+        },
+        object,
+    )
+    .await;
     let metadata = object::metadata_mut(object);
     for (field, value) in kept {
         metadata.insert(field.into(), value);
@@ -93,5 +115,10 @@ fn validate(write: &Write<'_>, object: &Value) -> ApiResult<()> {
     if errors.is_empty() {
         return Ok(());
     }
-    Err(ApiError::invalid(&resource.group, &resource.kind, object::name(object), &errors))
+    Err(ApiError::invalid(
+        &resource.group,
+        &resource.kind,
+        object::name(object),
+        &errors,
+    ))
 }

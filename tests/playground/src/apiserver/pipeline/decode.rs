@@ -21,9 +21,19 @@ pub(super) fn from_client(write: &Write<'_>, object: &mut Value) -> ApiResult<()
         Strictness::Ignore => {}
         Strictness::Warn => shown.into_iter().for_each(|text| write.call.request.warn(text)),
         Strictness::Strict => {
-            let what = format!("{} in version \"{}\" cannot be handled as a {}: ", resource.kind, resource.version, resource.kind);
-            let prefix = if resource.custom().is_some() { String::new() } else { what };
-            return Err(ApiError::bad_request(format!("{prefix}strict decoding error: {}", shown.join(", "))));
+            let what = format!(
+                "{} in version \"{}\" cannot be handled as a {}: ",
+                resource.kind, resource.version, resource.kind
+            );
+            let prefix = if resource.custom().is_some() {
+                String::new()
+            } else {
+                what
+            };
+            return Err(ApiError::bad_request(format!(
+                "{prefix}strict decoding error: {}",
+                shown.join(", ")
+            )));
         }
     }
     Ok(())
@@ -34,7 +44,10 @@ fn check_kind(resource: &Resource, object: &mut Value) -> ApiResult<()> {
         return Err(ApiError::bad_request("the body of the request is not an object"));
     }
     let wanted = resource.api_version();
-    let (kind, version) = (object["kind"].as_str().unwrap_or_default(), object["apiVersion"].as_str().unwrap_or_default());
+    let (kind, version) = (
+        object["kind"].as_str().unwrap_or_default(),
+        object["apiVersion"].as_str().unwrap_or_default(),
+    );
     if (!kind.is_empty() && kind != resource.kind) || (!version.is_empty() && version != wanted) {
         let message = format!(
             "{kind} in version \"{version}\" cannot be handled as a {}: the API version in the data ({version}) does not match \
@@ -50,17 +63,28 @@ fn check_kind(resource: &Resource, object: &mut Value) -> ApiResult<()> {
 
 /// Prunes and normalises; answers the paths of fields that are not known.
 pub(super) fn by_schema(resource: &Resource, object: &mut Value) -> ApiResult<Vec<String>> {
-    let Some(shared) = &resource.schema else { return Ok(Vec::new()) };
+    let Some(shared) = &resource.schema else {
+        return Ok(Vec::new());
+    };
     let built_in = resource.custom().is_none();
     if built_in {
         builtin::decode_secret_strings(resource, object);
     }
     let decoded = schema::decode(shared.root(), object, built_in);
     if !decoded.mismatches.is_empty() && built_in {
-        return Err(mismatch(resource, &decoded.mismatches[0].path, decoded.mismatches[0].expected, decoded.mismatches[0].found));
+        return Err(mismatch(
+            resource,
+            &decoded.mismatches[0].path,
+            decoded.mismatches[0].expected,
+            decoded.mismatches[0].found,
+        ));
     }
     // Types of custom resources are judged by validation, which names every field that is wrong.
-    for wrong in decoded.mismatches.iter().filter(|wrong| wrong.path.starts_with("metadata")) {
+    if let Some(wrong) = decoded
+        .mismatches
+        .iter()
+        .find(|wrong| wrong.path.starts_with("metadata"))
+    {
         return Err(mismatch(resource, &wrong.path, wrong.expected, wrong.found));
     }
     if !object["metadata"].is_object() {
@@ -71,8 +95,15 @@ pub(super) fn by_schema(resource: &Resource, object: &mut Value) -> ApiResult<Ve
 
 fn mismatch(resource: &Resource, path: &str, expected: &str, found: &str) -> ApiError {
     if expected == "quantity" {
-        let error = FieldError::invalid(path, &Value::from(found), "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'");
-        return ApiError::bad_request(format!("{} in version \"{}\" cannot be handled as a {}: {error}", resource.kind, resource.version, resource.kind));
+        let error = FieldError::invalid(
+            path,
+            &Value::from(found),
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        );
+        return ApiError::bad_request(format!(
+            "{} in version \"{}\" cannot be handled as a {}: {error}",
+            resource.kind, resource.version, resource.kind
+        ));
     }
     ApiError::bad_request(format!(
         "{} in version \"{}\" cannot be handled as a {}: json: cannot unmarshal {found} into Go struct field {}.{path} of type {expected}",

@@ -55,14 +55,24 @@ pub(crate) async fn delete(
         let mut next = stored.value.clone();
         let changed = mark(resource, &mut next, deletion);
         if deletion.dry_run {
-            return Ok(Deleted { last: stored, gone: true });
+            return Ok(Deleted {
+                last: stored,
+                gone: true,
+            });
         }
         let outcome = if super::is_finished(&next) && !waits_for_kubelet(resource, &next) && !is_namespace(resource) {
-            api.store.delete(&resource.key, key, stored.revision).map(|last| Deleted { last, gone: true })
+            api.store
+                .delete(&resource.key, key, stored.revision)
+                .map(|last| Deleted { last, gone: true })
         } else if changed {
-            api.store.update(&resource.key, next, stored.revision).map(|last| Deleted { last, gone: false })
+            api.store
+                .update(&resource.key, next, stored.revision)
+                .map(|last| Deleted { last, gone: false })
         } else {
-            Ok(Deleted { last: stored, gone: false })
+            Ok(Deleted {
+                last: stored,
+                gone: false,
+            })
         };
         match outcome {
             Ok(deleted) => {
@@ -82,10 +92,16 @@ fn check(resource: &Resource, key: &ObjectKey, stored: &Stored, deletion: &Delet
     let conflict = |why: String| Err(ApiError::conflict(&resource.group, &resource.plural, &key.name, &why));
     let uid = object::uid(&stored.value);
     if let Some(wanted) = deletion.uid.as_deref().filter(|wanted| *wanted != uid) {
-        return conflict(format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}"));
+        return conflict(format!(
+            "Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}"
+        ));
     }
     let revision = stored.revision.to_string();
-    if let Some(wanted) = deletion.resource_version.as_deref().filter(|wanted| *wanted != revision) {
+    if let Some(wanted) = deletion
+        .resource_version
+        .as_deref()
+        .filter(|wanted| *wanted != revision)
+    {
         return conflict(format!(
             "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {revision}"
         ));
@@ -97,7 +113,12 @@ fn check(resource: &Resource, key: &ObjectKey, stored: &Stored, deletion: &Delet
 fn protect(resource: &Resource, key: &ObjectKey) -> ApiResult<()> {
     let kept = matches!(key.name.as_str(), "default" | "kube-system" | "kube-public");
     if is_namespace(resource) && kept {
-        return Err(ApiError::forbidden("", "namespaces", &key.name, "this namespace may not be deleted"));
+        return Err(ApiError::forbidden(
+            "",
+            "namespaces",
+            &key.name,
+            "this namespace may not be deleted",
+        ));
     }
     Ok(())
 }
@@ -142,7 +163,9 @@ fn mark(resource: &Resource, object: &mut Value, deletion: &Deletion) -> bool {
     let grace = grace_seconds(resource, object, deletion);
     let earlier = before["deletionGracePeriodSeconds"].as_i64();
     if !already || earlier.is_some_and(|earlier| grace < earlier) {
-        let at = Timestamp::now().saturating_add(SignedDuration::from_secs(grace)).unwrap_or(Timestamp::MAX);
+        let at = Timestamp::now()
+            .saturating_add(SignedDuration::from_secs(grace))
+            .unwrap_or(Timestamp::MAX);
         let metadata = object::metadata_mut(object);
         metadata.insert("deletionTimestamp".into(), object::timestamp(at).into());
         metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
@@ -168,7 +191,10 @@ fn grace_seconds(resource: &Resource, object: &Value, deletion: &Deletion) -> i6
     if !scheduled || finished {
         return 0;
     }
-    deletion.grace_seconds.or_else(|| object["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30)
+    deletion
+        .grace_seconds
+        .or_else(|| object["spec"]["terminationGracePeriodSeconds"].as_i64())
+        .unwrap_or(30)
 }
 
 fn propagate(object: &mut Value, deletion: &Deletion) {
@@ -187,7 +213,11 @@ fn propagate(object: &mut Value, deletion: &Deletion) {
 
 /// Writes `metadata.finalizers`, or removes an empty list.
 pub(crate) fn set_finalizers(object: &mut Value, finalizers: Vec<String>) {
-    let list = if finalizers.is_empty() { Value::Null } else { finalizers.into() };
+    let list = if finalizers.is_empty() {
+        Value::Null
+    } else {
+        finalizers.into()
+    };
     object::set_or_remove(&mut object["metadata"], "finalizers", list);
 }
 
@@ -207,7 +237,9 @@ fn is_namespace(resource: &Resource) -> bool {
 /// Changes the metadata of an object that is being deleted, and removes it when nothing keeps it any longer.
 pub(crate) fn finish_deletion(api: &Api, resource: &Resource, key: &ObjectKey, change: &dyn Fn(&mut Value)) {
     for _ in 0..8 {
-        let Some(stored) = api.store.get(&resource.key, key) else { return };
+        let Some(stored) = api.store.get(&resource.key, key) else {
+            return;
+        };
         let mut next = stored.value.clone();
         change(&mut next);
         let outcome = if super::is_finished(&next) && !waits_for_kubelet(resource, &next) {

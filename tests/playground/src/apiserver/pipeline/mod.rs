@@ -76,7 +76,11 @@ impl Write<'_> {
         Attributes {
             resource: self.resource(),
             subresource: self.call.subresource(),
-            kind: (self.resource().group.clone(), self.resource().version.clone(), self.resource().kind.clone()),
+            kind: (
+                self.resource().group.clone(),
+                self.resource().version.clone(),
+                self.resource().kind.clone(),
+            ),
             operation,
             namespace: self.call.namespace(),
             name,

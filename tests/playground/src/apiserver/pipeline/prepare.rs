@@ -39,14 +39,20 @@ pub(super) fn namespace_accepts(write: &Write<'_>) -> ApiResult<()> {
     }
     let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
     let error = ApiError::forbidden(&resource.group, &resource.plural, write.call.name(), &why);
-    Err(error.with_cause("NamespaceTerminating", "metadata.namespace", &format!("namespace {namespace} is being terminated")))
+    Err(error.with_cause(
+        "NamespaceTerminating",
+        "metadata.namespace",
+        &format!("namespace {namespace} is being terminated"),
+    ))
 }
 
 /// Name, uid, creation time; and nothing that only the server sets.
 pub(super) fn new_metadata(write: &Write<'_>, object: &mut Value) -> ApiResult<()> {
     let resource = write.resource();
     if object::revision(object) != 0 {
-        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+        return Err(ApiError::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     let generated = object::meta(object, "generateName").to_owned();
     if object::name(object).is_empty() {
@@ -62,7 +68,13 @@ pub(super) fn new_metadata(write: &Write<'_>, object: &mut Value) -> ApiResult<(
     let apply = write.operation == "Apply";
     let generation = builtin::has_generation(resource);
     let metadata = object::metadata_mut(object);
-    for field in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+    for field in [
+        "resourceVersion",
+        "selfLink",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+    ] {
         metadata.remove(field);
     }
     if apply {
@@ -98,10 +110,23 @@ pub(super) fn changed_metadata(write: &Write<'_>, current: &Value, object: &mut 
     let name = object::name(object);
     if !name.is_empty() && name != object::name(current) {
         let error = FieldError::invalid("metadata.name", &object["metadata"]["name"], "field is immutable");
-        return Err(ApiError::invalid(&write.resource().group, &write.resource().kind, object::name(current), &[error]));
+        return Err(ApiError::invalid(
+            &write.resource().group,
+            &write.resource().kind,
+            object::name(current),
+            &[error],
+        ));
     }
-    let kept = ["name", "uid", "creationTimestamp", "generation", "deletionTimestamp", "resourceVersion", "generateName",
-        "deletionGracePeriodSeconds"];
+    let kept = [
+        "name",
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "deletionTimestamp",
+        "resourceVersion",
+        "generateName",
+        "deletionGracePeriodSeconds",
+    ];
     let metadata = object::metadata_mut(object);
     metadata.remove("selfLink");
     for field in kept {
@@ -112,13 +137,23 @@ pub(super) fn changed_metadata(write: &Write<'_>, current: &Value, object: &mut 
     }
     if object::is_deleting(current) {
         let before = object::finalizers(current);
-        let added: Vec<String> = object::finalizers(object).into_iter().filter(|name| !before.contains(name)).collect();
+        let added: Vec<String> = object::finalizers(object)
+            .into_iter()
+            .filter(|name| !before.contains(name))
+            .collect();
         if !added.is_empty() {
             let error = FieldError::forbidden(
                 "metadata.finalizers",
-                &format!("no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"),
+                &format!(
+                    "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+                ),
             );
-            return Err(ApiError::invalid(&write.resource().group, &write.resource().kind, object::name(current), &[error]));
+            return Err(ApiError::invalid(
+                &write.resource().group,
+                &write.resource().kind,
+                object::name(current),
+                &[error],
+            ));
         }
     }
     Ok(())
@@ -149,7 +184,11 @@ fn keep_all_but_status(resource: &Resource, current: &Value, object: &mut Value)
     object::set_or_remove(object, "status", status);
     if resource.custom().is_some() {
         // Managed fields record who wrote the status; the rest of the metadata stays.
-        object::set_or_remove(&mut object["metadata"], "managedFields", metadata["managedFields"].take());
+        object::set_or_remove(
+            &mut object["metadata"],
+            "managedFields",
+            metadata["managedFields"].take(),
+        );
         return;
     }
     for field in ["ownerReferences", "finalizers"] {
@@ -166,9 +205,15 @@ fn keep_all_but_resources(current: &Value, object: &mut Value) {
     *object = current.clone();
     object["metadata"] = metadata;
     for list in ["containers", "initContainers"] {
-        let Some(containers) = object["spec"][list].as_array_mut() else { continue };
+        let Some(containers) = object["spec"][list].as_array_mut() else {
+            continue;
+        };
         for container in containers {
-            let wanted = asked[list].as_array().into_iter().flatten().find(|other| other["name"] == container["name"]);
+            let wanted = asked[list]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|other| other["name"] == container["name"]);
             let Some(wanted) = wanted else { continue };
             for field in ["resources", "resizePolicy"] {
                 object::set_or_remove(container, field, wanted.get(field).cloned().unwrap_or_default());

@@ -24,7 +24,11 @@ pub(crate) fn set_replicas(
         return Err(raced());
     }
     let mut next = stored.value.clone();
-    let before = stored.value.pointer(&paths.replicas).and_then(Value::as_i64).unwrap_or(0);
+    let before = stored
+        .value
+        .pointer(&paths.replicas)
+        .and_then(Value::as_i64)
+        .unwrap_or(0);
     if asked != before {
         set(&mut next, &paths.replicas, asked);
         managed::on_update(write, &stored.value, &mut next);
@@ -43,7 +47,11 @@ pub(crate) fn set_replicas(
     if managed::unchanged(&stored.value, &next) {
         return Ok(stored);
     }
-    write.api().store.update(&resource.key, next, stored.revision).map_err(|_| raced())
+    write
+        .api()
+        .store
+        .update(&resource.key, next, stored.revision)
+        .map_err(|_| raced())
 }
 
 fn set(object: &mut Value, pointer: &str, replicas: i64) {

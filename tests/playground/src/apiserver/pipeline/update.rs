@@ -42,9 +42,7 @@ async fn retrying(write: &Write<'_>, transform: &Transform<'_>) -> Outcome {
     }
     attempt(write, transform).await.map_err(|trouble| match trouble {
         Trouble::Refused(error) => error,
-        Trouble::Raced => {
-            ApiError::modified(&write.resource().group, &write.resource().plural, write.call.name())
-        }
+        Trouble::Raced => ApiError::modified(&write.resource().group, &write.resource().plural, write.call.name()),
     })
 }
 
@@ -91,7 +89,9 @@ async fn attempt(write: &Write<'_>, transform: &Transform<'_>) -> Result<Arc<Sto
         return Ok(stored);
     }
     let resized = call.subresource() == "resize";
-    let _quota = resized.then(|| admission::quota::hold_change(api, resource, &stored.value, &next)).transpose()?;
+    let _quota = resized
+        .then(|| admission::quota::hold_change(api, resource, &stored.value, &next))
+        .transpose()?;
     commit(write, &stored, next, pinned)
 }
 
@@ -132,7 +132,12 @@ fn check_revision(write: &Write<'_>, stored: &Stored, object: &Value) -> ApiResu
             "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
             object::uid(&stored.value)
         );
-        return Err(ApiError::conflict(&resource.group, &resource.plural, write.call.name(), &why));
+        return Err(ApiError::conflict(
+            &resource.group,
+            &resource.plural,
+            write.call.name(),
+            &why,
+        ));
     }
     let named = object::meta(object, "resourceVersion");
     if named.is_empty() {
@@ -153,10 +158,20 @@ fn defaults(write: &Write<'_>, object: &mut Value) {
 fn validate(write: &Write<'_>, current: &Value, object: &Value) -> ApiResult<()> {
     let resource = write.resource();
     let mut errors = builtin::validate_metadata(resource, object);
-    errors.extend(builtin::validate_update(resource, write.call.subresource(), current, object));
+    errors.extend(builtin::validate_update(
+        resource,
+        write.call.subresource(),
+        current,
+        object,
+    ));
     errors.extend(crd::validate(resource, object, Some(current)));
     if errors.is_empty() {
         return Ok(());
     }
-    Err(ApiError::invalid(&resource.group, &resource.kind, object::name(object), &errors))
+    Err(ApiError::invalid(
+        &resource.group,
+        &resource.kind,
+        object::name(object),
+        &errors,
+    ))
 }

@@ -39,7 +39,11 @@ impl Builder {
         flags: u8,
     ) -> &mut Resource {
         let definition = self.definitions.add::<T>();
-        let api_version = if T::GROUP.is_empty() { T::VERSION.into() } else { format!("{}/{}", T::GROUP, T::VERSION) };
+        let api_version = if T::GROUP.is_empty() {
+            T::VERSION.into()
+        } else {
+            format!("{}/{}", T::GROUP, T::VERSION)
+        };
         self.definitions.is_kind(&definition, T::GROUP, T::VERSION, T::KIND);
         self.push(Resource {
             group: T::GROUP.into(),
@@ -53,7 +57,11 @@ impl Builder {
             status: flags & STATUS != 0,
             scale: (flags & SCALE != 0).then(workload_scale),
             subresources: Vec::new(),
-            backing: if flags & REVIEW == 0 { Backing::Stored } else { Backing::Review },
+            backing: if flags & REVIEW == 0 {
+                Backing::Stored
+            } else {
+                Backing::Review
+            },
             key: ResourceKey::new(T::GROUP, T::URL_PATH_SEGMENT),
             storage_version: api_version,
             schema: None,
@@ -69,38 +77,47 @@ impl Builder {
     }
 
     fn core(&mut self) {
-        self.add::<core::Namespace>("namespace", &["ns"], CLUSTER | STATUS).subresources =
-            vec![("finalize", "Namespace")];
+        self.add::<core::Namespace>("namespace", &["ns"], CLUSTER | STATUS)
+            .subresources = vec![("finalize", "Namespace")];
         let pods = self.add::<core::Pod>("pod", &["po"], STATUS);
         pods.categories = vec!["all".into()];
-        pods.subresources =
-            vec![("eviction", "Eviction"), ("resize", "Pod"), ("log", "Pod"), ("binding", "Binding"), ("ephemeralcontainers", "Pod")];
+        pods.subresources = vec![
+            ("eviction", "Eviction"),
+            ("resize", "Pod"),
+            ("log", "Pod"),
+            ("binding", "Binding"),
+            ("ephemeralcontainers", "Pod"),
+        ];
         self.add::<core::Service>("service", &["svc"], STATUS).categories = vec!["all".into()];
         self.add::<core::Endpoints>("endpoints", &["ep"], 0);
         self.add::<core::Event>("event", &["ev"], 0);
         self.add::<core::Secret>("secret", &[], 0);
         self.add::<core::ConfigMap>("configmap", &["cm"], 0);
-        self.add::<core::ServiceAccount>("serviceaccount", &["sa"], 0).subresources = vec![("token", "TokenRequest")];
+        self.add::<core::ServiceAccount>("serviceaccount", &["sa"], 0)
+            .subresources = vec![("token", "TokenRequest")];
         self.add::<core::Node>("node", &["no"], CLUSTER | STATUS);
         self.add::<core::LimitRange>("limitrange", &["limits"], 0);
         self.add::<core::ResourceQuota>("resourcequota", &["quota"], STATUS);
         self.add::<core::PersistentVolumeClaim>("persistentvolumeclaim", &["pvc"], STATUS);
         self.add::<core::PersistentVolume>("persistentvolume", &["pv"], CLUSTER | STATUS);
-        self.add::<core::ReplicationController>("replicationcontroller", &["rc"], STATUS).categories =
-            vec!["all".into()];
+        self.add::<core::ReplicationController>("replicationcontroller", &["rc"], STATUS)
+            .categories = vec!["all".into()];
         self.add::<core::PodTemplate>("podtemplate", &[], 0);
     }
 
     fn workloads(&mut self) {
-        self.add::<apps::Deployment>("deployment", &["deploy"], STATUS | SCALE).categories = vec!["all".into()];
-        self.add::<apps::ReplicaSet>("replicaset", &["rs"], STATUS | SCALE).categories = vec!["all".into()];
-        self.add::<apps::StatefulSet>("statefulset", &["sts"], STATUS | SCALE).categories = vec!["all".into()];
+        self.add::<apps::Deployment>("deployment", &["deploy"], STATUS | SCALE)
+            .categories = vec!["all".into()];
+        self.add::<apps::ReplicaSet>("replicaset", &["rs"], STATUS | SCALE)
+            .categories = vec!["all".into()];
+        self.add::<apps::StatefulSet>("statefulset", &["sts"], STATUS | SCALE)
+            .categories = vec!["all".into()];
         self.add::<apps::DaemonSet>("daemonset", &["ds"], STATUS).categories = vec!["all".into()];
         self.add::<apps::ControllerRevision>("controllerrevision", &[], 0);
         self.add::<batch::Job>("job", &[], STATUS).categories = vec!["all".into()];
         self.add::<batch::CronJob>("cronjob", &["cj"], STATUS).categories = vec!["all".into()];
-        self.add::<autoscaling::HorizontalPodAutoscaler>("horizontalpodautoscaler", &["hpa"], STATUS).categories =
-            vec!["all".into()];
+        self.add::<autoscaling::HorizontalPodAutoscaler>("horizontalpodautoscaler", &["hpa"], STATUS)
+            .categories = vec!["all".into()];
         self.add::<policy::PodDisruptionBudget>("poddisruptionbudget", &["pdb"], STATUS);
     }
 
@@ -121,8 +138,8 @@ impl Builder {
         self.add::<storage::StorageClass>("storageclass", &["sc"], CLUSTER);
         self.add::<scheduling::PriorityClass>("priorityclass", &["pc"], CLUSTER);
         let extensions = vec!["api-extensions".to_owned()];
-        self.add::<admission::MutatingWebhookConfiguration>("mutatingwebhookconfiguration", &[], CLUSTER).categories =
-            extensions.clone();
+        self.add::<admission::MutatingWebhookConfiguration>("mutatingwebhookconfiguration", &[], CLUSTER)
+            .categories = extensions.clone();
         self.add::<admission::ValidatingWebhookConfiguration>("validatingwebhookconfiguration", &[], CLUSTER)
             .categories = extensions.clone();
         self.add::<apiextensions::CustomResourceDefinition>(
@@ -134,11 +151,21 @@ impl Builder {
         self.reviews();
         self.metrics("NodeMetrics", "nodes", false);
         self.metrics("PodMetrics", "pods", true);
-        for definition in [self.definitions.add::<autoscaling_v1::Scale>(), self.definitions.add::<policy::Eviction>()] {
-            let (group, kind) = if definition.ends_with("Scale") { ("autoscaling", "Scale") } else { ("policy", "Eviction") };
+        for definition in [
+            self.definitions.add::<autoscaling_v1::Scale>(),
+            self.definitions.add::<policy::Eviction>(),
+        ] {
+            let (group, kind) = if definition.ends_with("Scale") {
+                ("autoscaling", "Scale")
+            } else {
+                ("policy", "Eviction")
+            };
             self.definitions.is_kind(&definition, group, "v1", kind);
         }
-        for definition in [self.definitions.add::<meta::DeleteOptions>(), self.definitions.add::<meta::Status>()] {
+        for definition in [
+            self.definitions.add::<meta::DeleteOptions>(),
+            self.definitions.add::<meta::Status>(),
+        ] {
             let kind = definition.rsplit('.').next().unwrap_or_default().to_owned();
             self.definitions.is_kind(&definition, "", "v1", &kind);
         }
@@ -179,7 +206,10 @@ impl Builder {
 
 /// The definitions that OpenAPI publishes and every built-in resource.
 pub(super) fn resources() -> (Arc<BTreeMap<String, Value>>, Vec<Resource>) {
-    let mut builder = Builder { definitions: Definitions::new(), resources: Vec::new() };
+    let mut builder = Builder {
+        definitions: Definitions::new(),
+        resources: Vec::new(),
+    };
     builder.core();
     builder.workloads();
     builder.others();
@@ -208,17 +238,39 @@ pub(crate) fn selectable(group: &str, plural: &str, namespaced: bool) -> BTreeMa
     }
     names.extend_from_slice(match (group, plural) {
         ("", "pods") => &[
-            "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
-            "status.phase", "status.podIP", "status.nominatedNodeName",
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
         ],
         ("", "events") => &[
-            "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid",
-            "involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason",
-            "reportingComponent", "source", "type",
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
         ],
         ("events.k8s.io", "events") => &[
-            "regarding.kind", "regarding.namespace", "regarding.name", "regarding.uid", "regarding.apiVersion",
-            "regarding.resourceVersion", "regarding.fieldPath", "reason", "reportingController", "type",
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reason",
+            "reportingController",
+            "type",
         ],
         ("", "nodes") => &["spec.unschedulable"],
         ("", "namespaces") => &["status.phase"],
@@ -228,8 +280,10 @@ pub(crate) fn selectable(group: &str, plural: &str, namespaced: bool) -> BTreeMa
         ("batch", "jobs") => &["status.successful"],
         _ => &[],
     });
-    let mut fields: BTreeMap<String, String> =
-        names.iter().map(|name| ((*name).to_owned(), format!("/{}", name.replace('.', "/")))).collect();
+    let mut fields: BTreeMap<String, String> = names
+        .iter()
+        .map(|name| ((*name).to_owned(), format!("/{}", name.replace('.', "/"))))
+        .collect();
     if let Some(source) = fields.get_mut("source") {
         *source = "/source/component".into();
     }

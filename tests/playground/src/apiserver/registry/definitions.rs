@@ -17,7 +17,10 @@ pub(super) struct Definitions {
 impl Definitions {
     pub(super) fn new() -> Self {
         let settings = SchemaSettings::openapi3().with(|settings| settings.transforms.clear());
-        Self { generator: settings.into_generator(), kinds: BTreeMap::new() }
+        Self {
+            generator: settings.into_generator(),
+            kinds: BTreeMap::new(),
+        }
     }
 
     /// Adds a type and everything that it refers to; answers its name.
@@ -75,10 +78,16 @@ pub(super) fn inline(definitions: &BTreeMap<String, Value>, document: &Value) ->
         Value::Object(map) => {
             let wrapped = map.get("allOf").and_then(|all| target(&all[0]));
             let Some(found) = target(document).or(wrapped) else {
-                return map.iter().map(|(name, value)| (name.clone(), inline(definitions, value))).collect();
+                return map
+                    .iter()
+                    .map(|(name, value)| (name.clone(), inline(definitions, value)))
+                    .collect();
             };
             let mut found = inline(definitions, found);
-            for (name, value) in map.iter().filter(|(name, _)| !matches!(name.as_str(), "allOf" | "$ref")) {
+            for (name, value) in map
+                .iter()
+                .filter(|(name, _)| !matches!(name.as_str(), "allOf" | "$ref"))
+            {
                 found[name] = value.clone();
             }
             found

@@ -86,9 +86,16 @@ impl Resource {
     /// Verbs, as discovery lists them.
     pub(crate) fn verbs(&self) -> &'static [&'static str] {
         match self.backing {
-            Backing::Stored | Backing::Custom(_) => {
-                &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
-            }
+            Backing::Stored | Backing::Custom(_) => &[
+                "create",
+                "delete",
+                "deletecollection",
+                "get",
+                "list",
+                "patch",
+                "update",
+                "watch",
+            ],
             Backing::Review => &["create"],
             Backing::Computed => &["get", "list"],
         }
@@ -108,7 +115,9 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn get(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
-        self.resources.get(&(group.to_owned(), version.to_owned(), plural.to_owned())).cloned()
+        self.resources
+            .get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+            .cloned()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
@@ -117,7 +126,8 @@ impl Served {
 
     /// The resources of one group and version.
     pub(crate) fn of<'a>(&'a self, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Arc<Resource>> {
-        self.iter().filter(move |resource| resource.group == group && resource.version == version)
+        self.iter()
+            .filter(move |resource| resource.group == group && resource.version == version)
     }
 
     /// Groups (the core one first) with their versions, the preferred one first.
@@ -137,20 +147,18 @@ impl Served {
 
     /// Any version of a resource.
     pub(crate) fn any_version(&self, key: &ResourceKey) -> Option<Arc<Resource>> {
-        self.iter().find(|resource| resource.key == *key && resource.group == *key.group).cloned()
-    }
-
-    /// The resource of a kind.
-    pub(crate) fn by_kind(&self, api_version: &str, kind: &str) -> Option<Arc<Resource>> {
-        let (group, version) = object::group_version(api_version);
-        self.of(group, version).find(|resource| resource.kind == kind).cloned()
+        self.iter()
+            .find(|resource| resource.key == *key && resource.group == *key.group)
+            .cloned()
     }
 }
 
 /// Sorts versions as Kubernetes does: stable before beta before alpha, then the higher number.
 pub(crate) fn version_rank(version: &str) -> (u8, u32, u32) {
     let number = |text: &str| text.parse().unwrap_or(0);
-    let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0) };
+    let Some(rest) = version.strip_prefix('v') else {
+        return (0, 0, 0);
+    };
     for (marker, rank) in [("beta", 2), ("alpha", 1)] {
         if let Some((major, minor)) = rest.split_once(marker) {
             return (rank, number(major), number(minor));
@@ -173,7 +181,10 @@ impl Registry {
     /// With the built-in kinds.
     pub(crate) fn new() -> Self {
         let (definitions, resources) = builtin::resources();
-        let resources = resources.into_iter().map(|resource| (identity(&resource), Arc::new(resource))).collect();
+        let resources = resources
+            .into_iter()
+            .map(|resource| (identity(&resource), Arc::new(resource)))
+            .collect();
         let metadata = definitions::inline(&definitions, &definitions[builtin::METADATA]);
         Self {
             served: ArcSwap::from_pointee(Served { resources }),
@@ -200,7 +211,11 @@ impl Registry {
 }
 
 fn identity(resource: &Resource) -> (String, String, String) {
-    (resource.group.clone(), resource.version.clone(), resource.plural.clone())
+    (
+        resource.group.clone(),
+        resource.version.clone(),
+        resource.plural.clone(),
+    )
 }
 
 #[cfg(test)]

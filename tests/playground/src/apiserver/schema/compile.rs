@@ -36,12 +36,18 @@ pub(crate) fn definitions(definitions: &BTreeMap<String, Value>) -> Arc<Arena> {
 
 /// Compiles one self-contained schema. `metadata` is the schema that objects keep their metadata by.
 pub(crate) fn compile(document: &Value, metadata: &Value) -> SharedSchema {
-    let mut compiler = Compiler { embedded_metadata: Some(metadata.clone()), ..Compiler::default() };
+    let mut compiler = Compiler {
+        embedded_metadata: Some(metadata.clone()),
+        ..Compiler::default()
+    };
     let root = compiler.reserve();
     let node = compiler.node(document);
     compiler.arena.nodes[root] = node;
     compiler.make_resource(root);
-    SharedSchema { arena: Arc::new(compiler.arena), root }
+    SharedSchema {
+        arena: Arc::new(compiler.arena),
+        root,
+    }
 }
 
 #[derive(Default)]
@@ -92,7 +98,8 @@ impl Compiler {
             ..Node::default()
         };
         for (name, property) in document["properties"].as_object().into_iter().flatten() {
-            node.properties.insert(name.clone(), (self.add(property), strategy(property)));
+            node.properties
+                .insert(name.clone(), (self.add(property), strategy(property)));
         }
         match &document["additionalProperties"] {
             Value::Bool(true) => node.additional = Some(self.add(&Value::Object(Default::default()))),
@@ -108,9 +115,25 @@ impl Compiler {
 
     fn rules(&mut self, document: &Value) -> Option<Rules> {
         const KEYWORDS: [&str; 19] = [
-            "enum", "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
-            "minLength", "maxLength", "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties", "allOf",
-            "anyOf", "oneOf", "not",
+            "enum",
+            "pattern",
+            "format",
+            "minimum",
+            "maximum",
+            "exclusiveMinimum",
+            "exclusiveMaximum",
+            "multipleOf",
+            "minLength",
+            "maxLength",
+            "minItems",
+            "maxItems",
+            "uniqueItems",
+            "minProperties",
+            "maxProperties",
+            "allOf",
+            "anyOf",
+            "oneOf",
+            "not",
         ];
         if !KEYWORDS.iter().any(|keyword| document.get(keyword).is_some()) {
             return None;
@@ -119,7 +142,11 @@ impl Compiler {
         let count = |name: &str| document[name].as_u64();
         let flag = |name: &str| document[name].as_bool().unwrap_or(false);
         let pattern = document["pattern"].as_str().and_then(|pattern| self.pattern(pattern));
-        let all_of = if self.reference(document).is_some() { Vec::new() } else { self.schemas(document, "allOf") };
+        let all_of = if self.reference(document).is_some() {
+            Vec::new()
+        } else {
+            self.schemas(document, "allOf")
+        };
         let not = document["not"].is_object().then(|| self.add(&document["not"]));
         Some(Rules {
             enumeration: document["enum"].as_array().cloned().unwrap_or_default(),
@@ -150,7 +177,10 @@ impl Compiler {
     }
 
     fn pattern(&mut self, pattern: &str) -> Option<regex::Regex> {
-        self.patterns.entry(pattern.to_owned()).or_insert_with(|| regex::Regex::new(pattern).ok()).clone()
+        self.patterns
+            .entry(pattern.to_owned())
+            .or_insert_with(|| regex::Regex::new(pattern).ok())
+            .clone()
     }
 
     /// Gives a node what every object has, whatever its own schema says.
@@ -159,7 +189,9 @@ impl Compiler {
         let metadata = self.embedded_metadata.clone().unwrap_or_default();
         for (name, document) in [("apiVersion", &text), ("kind", &text), ("metadata", &metadata)] {
             let field = self.add(document);
-            self.arena.nodes[id].properties.insert(name.into(), (field, Strategy::default()));
+            self.arena.nodes[id]
+                .properties
+                .insert(name.into(), (field, Strategy::default()));
         }
         self.arena.nodes[id].kind = Kind::Object;
     }

@@ -32,7 +32,11 @@ pub(crate) fn decode(schema: Schema<'_>, value: &mut Value, drop_nulls: bool) ->
 
 fn visit(schema: Schema<'_>, value: &mut Value, path: &str, drop_nulls: bool, decoded: &mut Decoded) {
     if let Some(expected) = mismatch(schema.node.kind, value) {
-        let mismatch = Mismatch { path: path.to_owned(), expected, found: type_name(value) };
+        let mismatch = Mismatch {
+            path: path.to_owned(),
+            expected,
+            found: type_name(value),
+        };
         decoded.mismatches.push(mismatch);
         return;
     }
@@ -69,7 +73,11 @@ fn visit(schema: Schema<'_>, value: &mut Value, path: &str, drop_nulls: bool, de
             Some(canonical) => *scalar = canonical.into(),
             None => {
                 let expected = "quantity";
-                decoded.mismatches.push(Mismatch { path: path.to_owned(), expected, found: type_name(scalar) });
+                decoded.mismatches.push(Mismatch {
+                    path: path.to_owned(),
+                    expected,
+                    found: type_name(scalar),
+                });
             }
         },
         _ => {}

@@ -10,7 +10,9 @@ pub(crate) fn apply_defaults(schema: Schema<'_>, value: &mut Value) {
         Value::Object(map) => {
             for (name, (id, _)) in &schema.node.properties {
                 let field = schema.at(*id);
-                let absent = map.get(name).is_none_or(|value| value.is_null() && !field.node.nullable);
+                let absent = map
+                    .get(name)
+                    .is_none_or(|value| value.is_null() && !field.node.nullable);
                 if let (true, Some(default)) = (absent, &field.node.default) {
                     map.insert(name.clone(), default.clone());
                 }

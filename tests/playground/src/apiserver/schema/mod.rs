@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub(crate) use compile::{compile, definitions};
-pub(crate) use decode::{Decoded, decode};
+pub(crate) use decode::decode;
 pub(crate) use defaults::apply_defaults;
 pub(crate) use extensions::annotate;
 pub(crate) use validate::{required, validate};
@@ -114,7 +114,10 @@ pub(crate) struct SharedSchema {
 
 impl SharedSchema {
     pub(crate) fn root(&self) -> Schema<'_> {
-        Schema { arena: &self.arena, node: &self.arena.nodes[self.root] }
+        Schema {
+            arena: &self.arena,
+            node: &self.arena.nodes[self.root],
+        }
     }
 }
 
@@ -127,12 +130,20 @@ pub(crate) struct Schema<'a> {
 
 impl<'a> Schema<'a> {
     fn at(self, id: NodeId) -> Self {
-        Self { arena: self.arena, node: &self.arena.nodes[id] }
+        Self {
+            arena: self.arena,
+            node: &self.arena.nodes[id],
+        }
     }
 
     /// The schema of a field: a declared property, else that of the map's values.
     pub(crate) fn field(self, name: &str) -> Option<Self> {
-        let id = self.node.properties.get(name).map(|(id, _)| *id).or(self.node.additional)?;
+        let id = self
+            .node
+            .properties
+            .get(name)
+            .map(|(id, _)| *id)
+            .or(self.node.additional)?;
         Some(self.at(id))
     }
 
@@ -155,11 +166,18 @@ impl<'a> Schema<'a> {
 impl Arena {
     /// The definitions of an arena by name.
     pub(crate) fn named(self: &Arc<Self>, name: &str) -> Option<SharedSchema> {
-        self.named.get(name).map(|root| SharedSchema { arena: self.clone(), root: *root })
+        self.named.get(name).map(|root| SharedSchema {
+            arena: self.clone(),
+            root: *root,
+        })
     }
 }
 
 /// `path.field`, or just the field at the top.
 pub(crate) fn join(path: &str, field: &str) -> String {
-    if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
+    if path.is_empty() {
+        field.to_owned()
+    } else {
+        format!("{path}.{field}")
+    }
 }

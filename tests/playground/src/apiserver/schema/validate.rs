@@ -58,7 +58,11 @@ fn visit(schema: Schema<'_>, value: &Value, path: &str, errors: &mut Vec<FieldEr
             for (name, value) in map {
                 if let Some(field) = schema.field(name) {
                     let declared = schema.node.properties.contains_key(name);
-                    let path = if declared || path.is_empty() { join(path, name) } else { format!("{path}.{name}") };
+                    let path = if declared || path.is_empty() {
+                        join(path, name)
+                    } else {
+                        format!("{path}.{name}")
+                    };
                     visit(field, value, &path, errors);
                 }
             }
@@ -105,7 +109,11 @@ fn check_list(schema: Schema<'_>, items: &[Value], path: &str, errors: &mut Vec<
                 if items[..at].iter().any(|other| key(other) == key(item)) {
                     let shown = keys.iter().map(|name| (name.clone(), item[name].clone())).collect();
                     let detail = format!("Duplicate value: {}", Value::Object(shown));
-                    errors.push(FieldError { field: format!("{path}[{at}]"), reason: "FieldValueDuplicate", detail });
+                    errors.push(FieldError {
+                        field: format!("{path}[{at}]"),
+                        reason: "FieldValueDuplicate",
+                        detail,
+                    });
                 }
             }
         }
@@ -157,7 +165,9 @@ fn number_errors(rules: &Rules, number: f64) -> Vec<String> {
         _ => {}
     }
     match rules.maximum {
-        Some(bound) if rules.exclusive_maximum && number >= bound => errors.push(format!("should be less than {bound}")),
+        Some(bound) if rules.exclusive_maximum && number >= bound => {
+            errors.push(format!("should be less than {bound}"))
+        }
         Some(bound) if number > bound => errors.push(format!("should be less than or equal to {bound}")),
         _ => {}
     }
@@ -174,10 +184,16 @@ fn text_errors(rules: &Rules, text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     let length = text.chars().count() as u64;
     if rules.min_length.is_some_and(|bound| length < bound) {
-        errors.push(format!("should be at least {} chars long", rules.min_length.unwrap_or_default()));
+        errors.push(format!(
+            "should be at least {} chars long",
+            rules.min_length.unwrap_or_default()
+        ));
     }
     if rules.max_length.is_some_and(|bound| length > bound) {
-        errors.push(format!("should be at most {} chars long", rules.max_length.unwrap_or_default()));
+        errors.push(format!(
+            "should be at most {} chars long",
+            rules.max_length.unwrap_or_default()
+        ));
     }
     if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
         errors.push(format!("should match '{}'", pattern.as_str()));

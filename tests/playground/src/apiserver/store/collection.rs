@@ -41,14 +41,24 @@ impl Collection {
     pub(super) fn new(history: usize, revision: u64) -> Self {
         let (changed, _) = signal::channel(revision);
         // Nothing happened before the collection existed, so a watch from any earlier revision misses nothing.
-        Self { objects: BTreeMap::new(), log: VecDeque::new(), history, compacted: 0, changed }
+        Self {
+            objects: BTreeMap::new(),
+            log: VecDeque::new(),
+            history,
+            compacted: 0,
+            changed,
+        }
     }
 
     pub(super) fn list(&self, namespace: Option<&str>) -> Vec<Arc<Stored>> {
-        let Some(namespace) = namespace else { return self.objects.values().cloned().collect() };
+        let Some(namespace) = namespace else {
+            return self.objects.values().cloned().collect();
+        };
         let first = ObjectKey::new(namespace, "");
         let rest = self.objects.range((Bound::Included(first), Bound::Unbounded));
-        rest.take_while(|(key, _)| key.namespace == namespace).map(|(_, stored)| stored.clone()).collect()
+        rest.take_while(|(key, _)| key.namespace == namespace)
+            .map(|(_, stored)| stored.clone())
+            .collect()
     }
 
     pub(super) fn record(&mut self, change: Arc<Change>) {

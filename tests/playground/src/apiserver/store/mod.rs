@@ -12,10 +12,10 @@ use parking_lot::RwLock;
 use serde_json::Value;
 use tokio::sync::watch as signal;
 
-pub(crate) use collection::{Change, ChangeKind};
 use collection::Collection;
+pub(crate) use collection::{Change, ChangeKind};
 pub(crate) use selectors::{FieldSelector, LabelSelector};
-pub(crate) use watch::{Cursor, Compacted};
+pub(crate) use watch::{Compacted, Cursor};
 
 /// Names a resource whatever its version: group and plural.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,7 +26,10 @@ pub(crate) struct ResourceKey {
 
 impl ResourceKey {
     pub(crate) fn new(group: &str, plural: &str) -> Self {
-        Self { group: group.into(), plural: plural.into() }
+        Self {
+            group: group.into(),
+            plural: plural.into(),
+        }
     }
 }
 
@@ -39,7 +42,10 @@ pub(crate) struct ObjectKey {
 
 impl ObjectKey {
     pub(crate) fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     fn of(object: &Value) -> Self {
@@ -58,13 +64,21 @@ pub(crate) struct Stored {
 impl Stored {
     fn new(mut value: Value, revision: u64) -> Arc<Self> {
         super::object::metadata_mut(&mut value).insert("resourceVersion".into(), revision.to_string().into());
-        Arc::new(Self { value, revision, json: OnceLock::new() })
+        Arc::new(Self {
+            value,
+            revision,
+            json: OnceLock::new(),
+        })
     }
 
     /// An object that only an answer carries; its revision is what its metadata says.
     pub(crate) fn transient(value: Value) -> Self {
         let revision = super::object::revision(&value);
-        Self { value, revision, json: OnceLock::new() }
+        Self {
+            value,
+            revision,
+            json: OnceLock::new(),
+        }
     }
 
     /// The object as JSON text, made once.
@@ -113,7 +127,13 @@ impl Store {
             history,
         };
         let (changes, receiver) = tokio::sync::mpsc::unbounded_channel();
-        (Self { inner: RwLock::new(inner), changes }, receiver)
+        (
+            Self {
+                inner: RwLock::new(inner),
+                changes,
+            },
+            receiver,
+        )
     }
 
     pub(crate) fn get(&self, resource: &ResourceKey, key: &ObjectKey) -> Option<Arc<Stored>> {
@@ -123,13 +143,21 @@ impl Store {
     /// Objects of a namespace (or all), in order of namespace and name, and the revision that this is the state of.
     pub(crate) fn list(&self, resource: &ResourceKey, namespace: Option<&str>) -> (Vec<Arc<Stored>>, u64) {
         let inner = self.inner.read();
-        let objects = inner.collections.get(resource).map(|found| found.list(namespace)).unwrap_or_default();
+        let objects = inner
+            .collections
+            .get(resource)
+            .map(|found| found.list(namespace))
+            .unwrap_or_default();
         (objects, inner.revision)
     }
 
     /// How many objects of a resource there are.
     pub(crate) fn count(&self, resource: &ResourceKey) -> usize {
-        self.inner.read().collections.get(resource).map_or(0, |found| found.objects.len())
+        self.inner
+            .read()
+            .collections
+            .get(resource)
+            .map_or(0, |found| found.objects.len())
     }
 
     /// The resources that have, or had, an object.
@@ -144,7 +172,14 @@ impl Store {
 
     /// The objects that name a uid as one of their owners.
     pub(crate) fn dependents(&self, uid: &str) -> Vec<(ResourceKey, ObjectKey)> {
-        self.inner.read().dependents.get(uid).into_iter().flatten().cloned().collect()
+        self.inner
+            .read()
+            .dependents
+            .get(uid)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
     }
 
     /// The latest revision.
@@ -155,7 +190,11 @@ impl Store {
     pub(crate) fn create(&self, resource: &ResourceKey, object: Value) -> Result<Arc<Stored>, Refused> {
         let key = ObjectKey::of(&object);
         self.write(resource, |inner| {
-            if inner.collections.get(resource).is_some_and(|found| found.objects.contains_key(&key)) {
+            if inner
+                .collections
+                .get(resource)
+                .is_some_and(|found| found.objects.contains_key(&key))
+            {
                 return Err(Refused::Exists);
             }
             Ok(inner.put(resource, key.clone(), object))
@@ -172,7 +211,12 @@ impl Store {
     }
 
     /// Removes an object that still has the revision `expected`; answers its last state.
-    pub(crate) fn delete(&self, resource: &ResourceKey, key: &ObjectKey, expected: u64) -> Result<Arc<Stored>, Refused> {
+    pub(crate) fn delete(
+        &self,
+        resource: &ResourceKey,
+        key: &ObjectKey,
+        expected: u64,
+    ) -> Result<Arc<Stored>, Refused> {
         self.write(resource, |inner| {
             inner.expect(resource, key, expected)?;
             inner.remove(resource, key).ok_or(Refused::Absent)
@@ -197,14 +241,19 @@ impl Store {
         let mut inner = self.inner.write();
         let history = inner.history;
         let current = inner.revision;
-        let found = inner.collections.entry(resource.clone()).or_insert_with(|| Collection::new(history, current));
+        let found = inner
+            .collections
+            .entry(resource.clone())
+            .or_insert_with(|| Collection::new(history, current));
         Cursor::new(resource.clone(), revision, found.subscribe())
     }
 
     /// The changes after the cursor, which moves past them.
     pub(crate) fn changes_after(&self, cursor: &mut Cursor) -> Result<Vec<Arc<Change>>, Compacted> {
         let inner = self.inner.read();
-        let Some(found) = inner.collections.get(cursor.resource()) else { return Ok(Vec::new()) };
+        let Some(found) = inner.collections.get(cursor.resource()) else {
+            return Ok(Vec::new());
+        };
         let changes = found.after(cursor.revision())?;
         // What other resources did meanwhile is seen too: a bookmark may name the latest revision.
         cursor.advance(inner.revision);
@@ -224,18 +273,38 @@ impl Store {
 
 impl Inner {
     fn expect(&self, resource: &ResourceKey, key: &ObjectKey, expected: u64) -> Result<(), Refused> {
-        let found = self.collections.get(resource).and_then(|found| found.objects.get(key)).ok_or(Refused::Absent)?;
-        if found.revision == expected { Ok(()) } else { Err(Refused::Conflict) }
+        let found = self
+            .collections
+            .get(resource)
+            .and_then(|found| found.objects.get(key))
+            .ok_or(Refused::Absent)?;
+        if found.revision == expected {
+            Ok(())
+        } else {
+            Err(Refused::Conflict)
+        }
     }
 
     fn put(&mut self, resource: &ResourceKey, key: ObjectKey, object: Value) -> Arc<Change> {
         self.revision += 1;
         let stored = Stored::new(object, self.revision);
         let (history, before) = (self.history, self.revision - 1);
-        let found = self.collections.entry(resource.clone()).or_insert_with(|| Collection::new(history, before));
+        let found = self
+            .collections
+            .entry(resource.clone())
+            .or_insert_with(|| Collection::new(history, before));
         let previous = found.objects.insert(key.clone(), stored.clone());
-        let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
-        let change = Arc::new(Change { kind, revision: self.revision, object: stored, previous });
+        let kind = if previous.is_some() {
+            ChangeKind::Modified
+        } else {
+            ChangeKind::Added
+        };
+        let change = Arc::new(Change {
+            kind,
+            revision: self.revision,
+            object: stored,
+            previous,
+        });
         found.record(change.clone());
         self.index(resource, &key, &change);
         change
@@ -285,7 +354,10 @@ impl Inner {
 /// The uids of `metadata.ownerReferences`.
 pub(crate) fn owner_uids(object: &Value) -> Vec<String> {
     let references = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
-    references.filter_map(|reference| reference["uid"].as_str()).map(str::to_owned).collect()
+    references
+        .filter_map(|reference| reference["uid"].as_str())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Tells followers of a collection that it has changed.

@@ -28,9 +28,10 @@ impl LabelSelector {
         for part in split_outside_parentheses(text) {
             let part = part.trim();
             if !part.is_empty() {
-                requirements.push(requirement(part).ok_or_else(|| {
-                    ApiError::bad_request(format!("unable to parse requirement: {part}"))
-                })?);
+                requirements.push(
+                    requirement(part)
+                        .ok_or_else(|| ApiError::bad_request(format!("unable to parse requirement: {part}")))?,
+                );
             }
         }
         Ok(Self(requirements))
@@ -132,7 +133,10 @@ fn requirement(text: &str) -> Option<Requirement> {
         };
     }
     if let Some((key, value)) = text.split_once("!=") {
-        return Some(Requirement::NotIn(valid_key(key.trim())?, vec![value.trim().to_owned()]));
+        return Some(Requirement::NotIn(
+            valid_key(key.trim())?,
+            vec![value.trim().to_owned()],
+        ));
     }
     if let Some((key, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
         return Some(Requirement::In(valid_key(key.trim())?, vec![value.trim().to_owned()]));
@@ -192,7 +196,10 @@ impl FieldSelector {
 
     /// The value that `metadata.name` must have, when that is asked for.
     pub(crate) fn exact_name(&self) -> Option<&str> {
-        self.0.iter().find(|(field, _, equal)| *equal && field == "metadata.name").map(|(_, value, _)| value.as_str())
+        self.0
+            .iter()
+            .find(|(field, _, equal)| *equal && field == "metadata.name")
+            .map(|(_, value, _)| value.as_str())
     }
 
     /// `offered` maps a selectable field to its JSON pointer.
@@ -253,6 +260,13 @@ mod tests {
         let selector = FieldSelector::parse("metadata.name=a").unwrap();
         selector.check(&offered).unwrap();
         assert!(selector.matches(&json!({ "metadata": { "name": "a" } }), &offered));
-        assert!(FieldSelector::parse("spec.x=a").unwrap().check(&offered).unwrap_err().message.contains("spec.x"));
+        assert!(
+            FieldSelector::parse("spec.x=a")
+                .unwrap()
+                .check(&offered)
+                .unwrap_err()
+                .message
+                .contains("spec.x")
+        );
     }
 }

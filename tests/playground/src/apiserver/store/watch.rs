@@ -21,7 +21,11 @@ pub(crate) struct Cursor {
 impl Cursor {
     pub(super) fn new(resource: ResourceKey, revision: u64, mut changed: signal::Receiver<u64>) -> Self {
         changed.mark_changed();
-        Self { resource, revision, changed }
+        Self {
+            resource,
+            revision,
+            changed,
+        }
     }
 
     pub(super) fn resource(&self) -> &ResourceKey {

@@ -29,20 +29,30 @@ pub(super) fn columns(group: &str, plural: &str) -> Vec<Column> {
         ("autoscaling", "horizontalpodautoscalers") => autoscalers(),
         ("policy", "poddisruptionbudgets") => budgets(),
         ("coordination.k8s.io", "leases") => {
-            vec![Column::new("Holder", "string", |lease| lease["spec"]["holderIdentity"].clone())]
+            vec![Column::new("Holder", "string", |lease| {
+                lease["spec"]["holderIdentity"].clone()
+            })]
         }
-        ("apiextensions.k8s.io", "customresourcedefinitions") => vec![Column::new("Created At", "date", |definition| {
-            definition["metadata"]["creationTimestamp"].clone()
-        })],
+        ("apiextensions.k8s.io", "customresourcedefinitions") => {
+            vec![Column::new("Created At", "date", |definition| {
+                definition["metadata"]["creationTimestamp"].clone()
+            })]
+        }
         ("admissionregistration.k8s.io", _) => {
-            vec![Column::new("Webhooks", "integer", |object| count(&object["webhooks"]).into())]
+            vec![Column::new("Webhooks", "integer", |object| {
+                count(&object["webhooks"]).into()
+            })]
         }
         _ => Vec::new(),
     }
 }
 
 fn count(value: &Value) -> usize {
-    value.as_object().map(serde_json::Map::len).or_else(|| value.as_array().map(Vec::len)).unwrap_or(0)
+    value
+        .as_object()
+        .map(serde_json::Map::len)
+        .or_else(|| value.as_array().map(Vec::len))
+        .unwrap_or(0)
 }
 
 fn number(value: &Value) -> i64 {
@@ -66,7 +76,10 @@ fn pods() -> Vec<Column> {
         }),
         Column::new("Status", "string", |pod| pod_reason(pod).into()),
         Column::new("Restarts", "string", |pod| {
-            let restarts: i64 = pod_statuses(pod).iter().map(|status| number(&status["restartCount"])).sum();
+            let restarts: i64 = pod_statuses(pod)
+                .iter()
+                .map(|status| number(&status["restartCount"]))
+                .sum();
             restarts.to_string().into()
         }),
         Column::new("IP", "string", |pod| text_or_none(&pod["status"]["podIP"])).wide(),
@@ -79,7 +92,10 @@ fn pods() -> Vec<Column> {
 /// Containers that run beside each other: ordinary ones and sidecars.
 fn running_containers(pod: &Value) -> usize {
     let sidecars = pod["spec"]["initContainers"].as_array().into_iter().flatten();
-    count(&pod["spec"]["containers"]) + sidecars.filter(|container| container["restartPolicy"] == "Always").count()
+    count(&pod["spec"]["containers"])
+        + sidecars
+            .filter(|container| container["restartPolicy"] == "Always")
+            .count()
 }
 
 fn pod_statuses(pod: &Value) -> Vec<&Value> {
@@ -92,7 +108,8 @@ fn pod_statuses(pod: &Value) -> Vec<&Value> {
         .collect();
     let init = pod["status"]["initContainerStatuses"].as_array().into_iter().flatten();
     let init = init.filter(|status| sidecars.contains(&&status["name"]));
-    init.chain(pod["status"]["containerStatuses"].as_array().into_iter().flatten()).collect()
+    init.chain(pod["status"]["containerStatuses"].as_array().into_iter().flatten())
+        .collect()
 }
 
 /// What `kubectl get pods` shows as status.
@@ -101,7 +118,9 @@ fn pod_reason(pod: &Value) -> String {
         return "Terminating".into();
     }
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-    let mut reason = text(&pod["status"]["reason"]).or_else(|| text(&pod["status"]["phase"])).unwrap_or_default();
+    let mut reason = text(&pod["status"]["reason"])
+        .or_else(|| text(&pod["status"]["phase"]))
+        .unwrap_or_default();
     let init = pod["status"]["initContainerStatuses"].as_array().into_iter().flatten();
     for (at, status) in init.enumerate() {
         let started = status["started"] == true || status["state"]["terminated"]["exitCode"] == 0;
@@ -125,11 +144,15 @@ fn pod_reason(pod: &Value) -> String {
 fn services() -> Vec<Column> {
     vec![
         Column::new("Type", "string", |service| service["spec"]["type"].clone()),
-        Column::new("Cluster-IP", "string", |service| text_or_none(&service["spec"]["clusterIP"])),
-        Column::new("External-IP", "string", |service| match service["spec"]["type"].as_str() {
-            Some("ExternalName") => service["spec"]["externalName"].clone(),
-            Some("LoadBalancer") => "<pending>".into(),
-            _ => "<none>".into(),
+        Column::new("Cluster-IP", "string", |service| {
+            text_or_none(&service["spec"]["clusterIP"])
+        }),
+        Column::new("External-IP", "string", |service| {
+            match service["spec"]["type"].as_str() {
+                Some("ExternalName") => service["spec"]["externalName"].clone(),
+                Some("LoadBalancer") => "<pending>".into(),
+                _ => "<none>".into(),
+            }
         }),
         Column::new("Port(s)", "string", |service| {
             let ports = service["spec"]["ports"].as_array().into_iter().flatten();
@@ -149,7 +172,13 @@ fn services() -> Vec<Column> {
 }
 
 fn labels(map: &Value) -> Value {
-    or_none(object::string_map(map).iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","))
+    or_none(
+        object::string_map(map)
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect::<Vec<_>>()
+            .join(","),
+    )
 }
 
 fn selector(object: &Value) -> Value {
@@ -160,7 +189,9 @@ fn nodes() -> Vec<Column> {
     vec![
         Column::new("Status", "string", |node| {
             let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
-            let ready = conditions.filter(|condition| condition["type"] == "Ready").any(|condition| condition["status"] == "True");
+            let ready = conditions
+                .filter(|condition| condition["type"] == "Ready")
+                .any(|condition| condition["status"] == "True");
             let mut text = if ready { "Ready" } else { "NotReady" }.to_owned();
             if node["spec"]["unschedulable"] == true {
                 text.push_str(",SchedulingDisabled");
@@ -169,17 +200,24 @@ fn nodes() -> Vec<Column> {
         }),
         Column::new("Roles", "string", |node| {
             let labels = object::string_map(&node["metadata"]["labels"]);
-            let roles: Vec<&str> = labels.keys().filter_map(|key| key.strip_prefix("node-role.kubernetes.io/")).collect();
+            let roles: Vec<&str> = labels
+                .keys()
+                .filter_map(|key| key.strip_prefix("node-role.kubernetes.io/"))
+                .collect();
             or_none(roles.join(","))
         }),
-        Column::new("Version", "string", |node| node["status"]["nodeInfo"]["kubeletVersion"].clone()),
+        Column::new("Version", "string", |node| {
+            node["status"]["nodeInfo"]["kubeletVersion"].clone()
+        }),
     ]
 }
 
 fn events() -> Vec<Column> {
     vec![
         Column::new("Last Seen", "string", |event| {
-            let seen = ["lastTimestamp", "eventTime", "firstTimestamp"].iter().find_map(|field| event[*field].as_str());
+            let seen = ["lastTimestamp", "eventTime", "firstTimestamp"]
+                .iter()
+                .find_map(|field| event[*field].as_str());
             seen.map_or_else(|| "<unknown>".into(), |seen| age(seen).into())
         }),
         Column::new("Type", "string", |event| event["type"].clone()),
@@ -192,7 +230,9 @@ fn events() -> Vec<Column> {
 fn new_events() -> Vec<Column> {
     vec![
         Column::new("Last Seen", "string", |event| {
-            let seen = ["deprecatedLastTimestamp", "eventTime"].iter().find_map(|field| event[*field].as_str());
+            let seen = ["deprecatedLastTimestamp", "eventTime"]
+                .iter()
+                .find_map(|field| event[*field].as_str());
             seen.map_or_else(|| "<unknown>".into(), |seen| age(seen).into())
         }),
         Column::new("Type", "string", |event| event["type"].clone()),
@@ -218,7 +258,11 @@ fn endpoints(object: &Value) -> Value {
     let more = all.len().saturating_sub(3);
     all.truncate(3);
     let text = all.join(",");
-    or_none(if more > 0 { format!("{text} + {more} more...") } else { text })
+    or_none(if more > 0 {
+        format!("{text} + {more} more...")
+    } else {
+        text
+    })
 }
 
 fn endpoint_slices() -> Vec<Column> {
@@ -230,7 +274,12 @@ fn endpoint_slices() -> Vec<Column> {
         }),
         Column::new("Endpoints", "string", |slice| {
             let endpoints = slice["endpoints"].as_array().into_iter().flatten();
-            or_none(endpoints.flat_map(|endpoint| object::strings(&endpoint["addresses"])).collect::<Vec<_>>().join(","))
+            or_none(
+                endpoints
+                    .flat_map(|endpoint| object::strings(&endpoint["addresses"]))
+                    .collect::<Vec<_>>()
+                    .join(","),
+            )
         }),
     ]
 }
@@ -246,19 +295,35 @@ fn quota(object: &Value) -> Value {
 }
 
 fn ready_of_replicas(object: &Value) -> Value {
-    format!("{}/{}", number(&object["status"]["readyReplicas"]), number(&object["spec"]["replicas"])).into()
+    format!(
+        "{}/{}",
+        number(&object["status"]["readyReplicas"]),
+        number(&object["spec"]["replicas"])
+    )
+    .into()
 }
 
 fn containers(object: &Value, field: &str) -> Value {
-    let containers = object["spec"]["template"]["spec"]["containers"].as_array().into_iter().flatten();
-    containers.filter_map(|container| container[field].as_str()).collect::<Vec<_>>().join(",").into()
+    let containers = object["spec"]["template"]["spec"]["containers"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    containers
+        .filter_map(|container| container[field].as_str())
+        .collect::<Vec<_>>()
+        .join(",")
+        .into()
 }
 
 fn deployments() -> Vec<Column> {
     vec![
         Column::new("Ready", "string", ready_of_replicas),
-        Column::new("Up-to-date", "string", |object| number(&object["status"]["updatedReplicas"]).to_string().into()),
-        Column::new("Available", "string", |object| number(&object["status"]["availableReplicas"]).to_string().into()),
+        Column::new("Up-to-date", "string", |object| {
+            number(&object["status"]["updatedReplicas"]).to_string().into()
+        }),
+        Column::new("Available", "string", |object| {
+            number(&object["status"]["availableReplicas"]).to_string().into()
+        }),
         Column::new("Containers", "string", |object| containers(object, "name")).wide(),
         Column::new("Images", "string", |object| containers(object, "image")).wide(),
         Column::new("Selector", "string", selector).wide(),
@@ -267,9 +332,15 @@ fn deployments() -> Vec<Column> {
 
 fn replica_sets() -> Vec<Column> {
     vec![
-        Column::new("Desired", "integer", |object| number(&object["spec"]["replicas"]).into()),
-        Column::new("Current", "integer", |object| number(&object["status"]["replicas"]).into()),
-        Column::new("Ready", "integer", |object| number(&object["status"]["readyReplicas"]).into()),
+        Column::new("Desired", "integer", |object| {
+            number(&object["spec"]["replicas"]).into()
+        }),
+        Column::new("Current", "integer", |object| {
+            number(&object["status"]["replicas"]).into()
+        }),
+        Column::new("Ready", "integer", |object| {
+            number(&object["status"]["readyReplicas"]).into()
+        }),
         Column::new("Containers", "string", |object| containers(object, "name")).wide(),
         Column::new("Images", "string", |object| containers(object, "image")).wide(),
         Column::new("Selector", "string", selector).wide(),
@@ -295,17 +366,29 @@ fn autoscalers() -> Vec<Column> {
             });
             or_none(targets.collect::<Vec<_>>().join(", "))
         }),
-        Column::new("MinPods", "string", |object| number(&object["spec"]["minReplicas"]).to_string().into()),
-        Column::new("MaxPods", "string", |object| number(&object["spec"]["maxReplicas"]).to_string().into()),
-        Column::new("Replicas", "string", |object| number(&object["status"]["currentReplicas"]).to_string().into()),
+        Column::new("MinPods", "string", |object| {
+            number(&object["spec"]["minReplicas"]).to_string().into()
+        }),
+        Column::new("MaxPods", "string", |object| {
+            number(&object["spec"]["maxReplicas"]).to_string().into()
+        }),
+        Column::new("Replicas", "string", |object| {
+            number(&object["status"]["currentReplicas"]).to_string().into()
+        }),
     ]
 }
 
 fn budgets() -> Vec<Column> {
     vec![
-        Column::new("Min Available", "string", |object| int_or_string(&object["spec"]["minAvailable"])),
-        Column::new("Max Unavailable", "string", |object| int_or_string(&object["spec"]["maxUnavailable"])),
-        Column::new("Allowed Disruptions", "integer", |object| number(&object["status"]["disruptionsAllowed"]).into()),
+        Column::new("Min Available", "string", |object| {
+            int_or_string(&object["spec"]["minAvailable"])
+        }),
+        Column::new("Max Unavailable", "string", |object| {
+            int_or_string(&object["spec"]["maxUnavailable"])
+        }),
+        Column::new("Allowed Disruptions", "integer", |object| {
+            number(&object["status"]["disruptionsAllowed"]).into()
+        }),
     ]
 }
 

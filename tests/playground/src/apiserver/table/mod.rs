@@ -58,7 +58,9 @@ fn row(columns: &[Column], object: &Value, include: Include) -> Value {
 
 /// The value of a printer column of a custom resource.
 fn printed(object: &Value, path: &str, kind: &str) -> Value {
-    let Some(found) = jsonpath::first(object, path) else { return Value::Null };
+    let Some(found) = jsonpath::first(object, path) else {
+        return Value::Null;
+    };
     match (kind, &found) {
         ("date", Value::String(text)) => age(text).into(),
         ("string", Value::String(_)) | ("integer" | "number", Value::Number(_)) | ("boolean", Value::Bool(_)) => found,

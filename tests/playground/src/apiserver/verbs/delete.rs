@@ -16,7 +16,10 @@ pub(super) async fn delete(call: &Call<'_>) -> ApiResult<Response> {
     let deleted = pipeline::delete(call.api, &call.resource, &call.key(), &deletion, Some(call.request)).await?;
     // An object that waits for its finalizers is shown; one that is gone is only named.
     if deleted.gone && !matches!(call.resource.plural.as_str(), "pods" | "namespaces") {
-        return Ok(response::json(StatusCode::OK, &success(call, object::uid(&deleted.last.value))));
+        return Ok(response::json(
+            StatusCode::OK,
+            &success(call, object::uid(&deleted.last.value)),
+        ));
     }
     Ok(respond(call, StatusCode::OK, &deleted.last.value))
 }
@@ -51,26 +54,33 @@ fn success(call: &Call<'_>, uid: &str) -> Value {
 /// Options from the body, else from the query.
 fn options(call: &Call<'_>) -> ApiResult<Deletion> {
     let request = call.request;
-    let body = if request.body.is_empty() { Value::Null } else { body::parse(&request.body)? };
+    let body = if request.body.is_empty() {
+        Value::Null
+    } else {
+        body::parse(&request.body)?
+    };
     from_body(&body, request.dry_run()?, |name| request.query(name).map(str::to_owned))
 }
 
 /// Reads `DeleteOptions`.
-pub(super) fn from_body(
-    body: &Value,
-    dry_run: bool,
-    query: impl Fn(&str) -> Option<String>,
-) -> ApiResult<Deletion> {
+pub(super) fn from_body(body: &Value, dry_run: bool, query: impl Fn(&str) -> Option<String>) -> ApiResult<Deletion> {
     let text = |name: &str| body[name].as_str().map(str::to_owned).or_else(|| query(name));
-    let grace = body["gracePeriodSeconds"].as_i64().or_else(|| query("gracePeriodSeconds")?.parse().ok());
+    let grace = body["gracePeriodSeconds"]
+        .as_i64()
+        .or_else(|| query("gracePeriodSeconds")?.parse().ok());
     let mut propagation = text("propagationPolicy");
     match body["orphanDependents"].as_bool() {
         Some(true) => propagation = Some("Orphan".into()),
         Some(false) => propagation = Some("Background".into()),
         None => {}
     }
-    if let Some(other) = propagation.as_deref().filter(|p| !matches!(*p, "Orphan" | "Background" | "Foreground")) {
-        return Err(ApiError::bad_request(format!("propagationPolicy: Unsupported value: \"{other}\"")));
+    if let Some(other) = propagation
+        .as_deref()
+        .filter(|p| !matches!(*p, "Orphan" | "Background" | "Foreground"))
+    {
+        return Err(ApiError::bad_request(format!(
+            "propagationPolicy: Unsupported value: \"{other}\""
+        )));
     }
     Ok(Deletion {
         grace_seconds: grace.map(|seconds| seconds.max(0)),

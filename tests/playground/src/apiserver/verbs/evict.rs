@@ -29,7 +29,10 @@ pub(super) async fn evict(call: &Call<'_>) -> ApiResult<Response> {
     };
     admission::mutate(call.api, call.request, &attributes, &mut eviction).await?;
     admission::validate(call.api, call.request, &attributes, Some(&eviction)).await?;
-    let finished = matches!(stored.value["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending"));
+    let finished = matches!(
+        stored.value["status"]["phase"].as_str(),
+        Some("Succeeded" | "Failed" | "Pending")
+    );
     if !finished && !object::is_deleting(&stored.value) {
         budgets_allow(call, &stored)?;
     }
@@ -49,8 +52,11 @@ fn budgets_allow(call: &Call<'_>, pod: &Stored) -> ApiResult<()> {
         if !selector.matches(&pod.value["metadata"]["labels"]) {
             continue;
         }
-        let selected: Vec<&Value> =
-            pods.iter().map(|pod| &pod.value).filter(|pod| selector.matches(&pod["metadata"]["labels"])).collect();
+        let selected: Vec<&Value> = pods
+            .iter()
+            .map(|pod| &pod.value)
+            .filter(|pod| selector.matches(&pod["metadata"]["labels"]))
+            .collect();
         let healthy = selected.iter().filter(|pod| is_healthy(pod)).count() as i64;
         let desired = desired_healthy(&budget.value["spec"], selected.len() as i64);
         // A pod that is not healthy takes nothing from the budget while enough others are.
@@ -60,10 +66,8 @@ fn budgets_allow(call: &Call<'_>, pod: &Stored) -> ApiResult<()> {
         if healthy - 1 < desired {
             let name = object::name(&budget.value);
             let why = format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
-            let error = ApiError::too_many_requests(
-                "Cannot evict pod as it would violate the pod's disruption budget.",
-                10,
-            );
+            let error =
+                ApiError::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 10);
             return Err(error.with_cause("DisruptionBudget", "", &why));
         }
     }
@@ -72,7 +76,9 @@ fn budgets_allow(call: &Call<'_>, pod: &Stored) -> ApiResult<()> {
 
 fn is_healthy(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    let ready = conditions.filter(|condition| condition["type"] == "Ready").any(|condition| condition["status"] == "True");
+    let ready = conditions
+        .filter(|condition| condition["type"] == "Ready")
+        .any(|condition| condition["status"] == "True");
     ready && !object::is_deleting(pod)
 }
 
@@ -98,14 +104,22 @@ pub(super) async fn bind(call: &Call<'_>) -> ApiResult<Response> {
     let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
     loop {
         let stored = call.current()?;
-        if stored.value["spec"]["nodeName"].as_str().is_some_and(|node| !node.is_empty()) {
-            let why = format!("pod {} is already assigned to node {}", call.name(), stored.value["spec"]["nodeName"]);
+        if stored.value["spec"]["nodeName"]
+            .as_str()
+            .is_some_and(|node| !node.is_empty())
+        {
+            let why = format!(
+                "pod {} is already assigned to node {}",
+                call.name(),
+                stored.value["spec"]["nodeName"]
+            );
             return Err(ApiError::conflict("", "pods/binding", call.name(), &why));
         }
         let mut next = stored.value.clone();
         next["spec"]["nodeName"] = node.clone().into();
         if call.api.store.update(&call.resource.key, next, stored.revision).is_ok() {
-            let success = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
+            let success =
+                json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
             return Ok(response::json(StatusCode::CREATED, &success));
         }
     }

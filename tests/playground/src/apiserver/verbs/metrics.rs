@@ -16,16 +16,26 @@ pub(super) fn read(call: &Call<'_>) -> ApiResult<Response> {
         return Err(ApiError::method_not_allowed());
     }
     let selector = LabelSelector::parse(call.request.query("labelSelector").unwrap_or_default())?;
-    let mut items = if call.resource.plural == "nodes" { nodes(call) } else { pods(call) };
+    let mut items = if call.resource.plural == "nodes" {
+        nodes(call)
+    } else {
+        pods(call)
+    };
     items.retain(|item| selector.matches(&item["metadata"]["labels"]));
     if let Some(name) = &call.target.name {
-        let found = items.into_iter().find(|item| object::name(item) == name).ok_or_else(|| call.not_found())?;
+        let found = items
+            .into_iter()
+            .find(|item| object::name(item) == name)
+            .ok_or_else(|| call.not_found())?;
         return Ok(response::json(StatusCode::OK, &found));
     }
     if call.request.accepted.table {
         let objects: Vec<&Value> = items.iter().collect();
         let include = table::Include::from_query(call.request.query("includeObject"));
-        return Ok(response::json(StatusCode::OK, &table::table(&call.resource, &objects, include, "")));
+        return Ok(response::json(
+            StatusCode::OK,
+            &table::table(&call.resource, &objects, include, ""),
+        ));
     }
     let list = json!({
         "kind": call.resource.list_kind(), "apiVersion": call.resource.api_version(), "metadata": {}, "items": items,
@@ -34,9 +44,21 @@ pub(super) fn read(call: &Call<'_>) -> ApiResult<Response> {
 }
 
 fn pods(call: &Call<'_>) -> Vec<Value> {
-    let Some(source) = call.api.hooks.usage() else { return Vec::new() };
-    let wanted = |pod: &PodUsage| call.target.namespace.as_deref().is_none_or(|namespace| namespace == pod.namespace);
-    source.pods().iter().filter(|pod| wanted(pod)).filter_map(|pod| pod_item(call, pod)).collect()
+    let Some(source) = call.api.hooks.usage() else {
+        return Vec::new();
+    };
+    let wanted = |pod: &PodUsage| {
+        call.target
+            .namespace
+            .as_deref()
+            .is_none_or(|namespace| namespace == pod.namespace)
+    };
+    source
+        .pods()
+        .iter()
+        .filter(|pod| wanted(pod))
+        .filter_map(|pod| pod_item(call, pod))
+        .collect()
 }
 
 /// Usage of a pod that still exists.
@@ -72,12 +94,21 @@ fn window(window: std::time::Duration) -> String {
 }
 
 fn nodes(call: &Call<'_>) -> Vec<Value> {
-    let Some(source) = call.api.hooks.usage() else { return Vec::new() };
-    source.nodes().iter().filter_map(|usage| node_item(call, usage)).collect()
+    let Some(source) = call.api.hooks.usage() else {
+        return Vec::new();
+    };
+    source
+        .nodes()
+        .iter()
+        .filter_map(|usage| node_item(call, usage))
+        .collect()
 }
 
 fn node_item(call: &Call<'_>, usage: &NodeUsage) -> Option<Value> {
-    let node = call.api.store.get(&call.api.core("nodes"), &ObjectKey::new("", &usage.name))?;
+    let node = call
+        .api
+        .store
+        .get(&call.api.core("nodes"), &ObjectKey::new("", &usage.name))?;
     let mut item = json!({
         "kind": "NodeMetrics", "apiVersion": "metrics.k8s.io/v1beta1",
         "metadata": { "name": usage.name, "creationTimestamp": object::timestamp(usage.timestamp) },
@@ -85,6 +116,10 @@ fn node_item(call: &Call<'_>, usage: &NodeUsage) -> Option<Value> {
         "window": window(usage.window),
         "usage": amounts(usage.cpu_cores, usage.memory_bytes),
     });
-    object::set_or_remove(&mut item["metadata"], "labels", node.value["metadata"]["labels"].clone());
+    object::set_or_remove(
+        &mut item["metadata"],
+        "labels",
+        node.value["metadata"]["labels"].clone(),
+    );
     Some(item)
 }

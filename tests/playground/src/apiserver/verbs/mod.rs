@@ -52,7 +52,10 @@ impl Call<'_> {
 
     /// The object that the path names.
     pub(crate) fn current(&self) -> ApiResult<Arc<Stored>> {
-        self.api.store.get(&self.resource.key, &self.key()).ok_or_else(|| self.not_found())
+        self.api
+            .store
+            .get(&self.resource.key, &self.key())
+            .ok_or_else(|| self.not_found())
     }
 
     pub(crate) fn not_found(&self) -> ApiError {
@@ -74,7 +77,12 @@ pub(crate) async fn dispatch(api: &Arc<Api>, request: &Request, mut target: Targ
     if !resource.namespaced && target.namespace.take().is_some() {
         return Err(ApiError::no_such_resource());
     }
-    let call = Call { api, request, resource, target };
+    let call = Call {
+        api,
+        request,
+        resource,
+        target,
+    };
     match call.resource.backing {
         Backing::Review => reviews::create(&call),
         Backing::Computed => metrics::read(&call),

@@ -34,14 +34,24 @@ pub(super) async fn patch(call: &Call<'_>) -> ApiResult<Response> {
 
 async fn apply(call: &Call<'_>, mut body: Value) -> ApiResult<Response> {
     if call.request.query("fieldManager").is_none() {
-        let message = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
-        return Err(ApiError::new(422, "Invalid", message).with_cause("FieldValueRequired", "fieldManager", "Required value"));
+        let message =
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
+        return Err(ApiError::new(422, "Invalid", message).with_cause(
+            "FieldValueRequired",
+            "fieldManager",
+            "Required value",
+        ));
     }
     let name = object::name(&body);
     if !name.is_empty() && name != call.name() {
-        return Err(ApiError::bad_request("metadata.name does not match the name on the URL"));
+        return Err(ApiError::bad_request(
+            "metadata.name does not match the name on the URL",
+        ));
     }
-    if body["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
+    if body["metadata"]
+        .get("managedFields")
+        .is_some_and(|fields| !fields.is_null())
+    {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
     object::metadata_mut(&mut body).insert("name".into(), call.name().into());

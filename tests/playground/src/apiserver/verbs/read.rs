@@ -34,14 +34,20 @@ impl Selection {
         let fields = FieldSelector::parse(call.request.query("fieldSelector").unwrap_or_default())?;
         let offered = call.resource.fields.clone();
         fields.check(&offered)?;
-        Ok(Self { labels, fields, offered })
+        Ok(Self {
+            labels,
+            fields,
+            offered,
+        })
     }
 
     /// Whether an object, as the resource stores it, is selected.
     pub(super) fn matches(&self, resource: &Resource, stored: &Value) -> bool {
         let labels = self.labels.is_empty() || self.labels.matches(&stored["metadata"]["labels"]);
-        let fields =
-            self.fields.is_empty() || self.fields.matches(&convert::to_served(resource, stored), &self.offered);
+        let fields = self.fields.is_empty()
+            || self
+                .fields
+                .matches(&convert::to_served(resource, stored), &self.offered);
         labels && fields
     }
 
@@ -78,8 +84,10 @@ pub(super) fn list(call: &Call<'_>) -> ApiResult<Response> {
         return Ok(response::json(StatusCode::OK, &list));
     }
     if call.request.accepted.yaml {
-        let items: Vec<Value> =
-            page.iter().map(|stored| convert::to_served(&call.resource, &stored.value).into_owned()).collect();
+        let items: Vec<Value> = page
+            .iter()
+            .map(|stored| convert::to_served(&call.resource, &stored.value).into_owned())
+            .collect();
         let (kind, version) = (call.resource.list_kind(), call.resource.api_version());
         let list = json!({ "kind": kind, "apiVersion": version, "metadata": metadata, "items": items });
         let text = serde_saphyr::to_string(&list).map_err(ApiError::internal)?;
@@ -97,7 +105,11 @@ fn page(call: &Call<'_>, mut objects: Vec<Arc<Stored>>, revision: u64) -> ApiRes
         // Later pages may be newer than the first one: there is no old state to read from.
         revision = listed;
     }
-    let limit: usize = call.request.query("limit").and_then(|limit| limit.parse().ok()).unwrap_or(0);
+    let limit: usize = call
+        .request
+        .query("limit")
+        .and_then(|limit| limit.parse().ok())
+        .unwrap_or(0);
     let mut metadata = json!({ "resourceVersion": revision.to_string() });
     if limit > 0 && objects.len() > limit {
         let remaining = objects.len() - limit;
@@ -127,7 +139,10 @@ fn read_continue(token: &str) -> ApiResult<(u64, (String, String))> {
 }
 
 fn list_table(call: &Call<'_>, page: &[Arc<Stored>], metadata: &Value) -> Response {
-    let served: Vec<_> = page.iter().map(|stored| convert::to_served(&call.resource, &stored.value)).collect();
+    let served: Vec<_> = page
+        .iter()
+        .map(|stored| convert::to_served(&call.resource, &stored.value))
+        .collect();
     let objects: Vec<&Value> = served.iter().map(AsRef::as_ref).collect();
     let include = table::Include::from_query(call.request.query("includeObject"));
     let mut table = table::table(&call.resource, &objects, include, "");
@@ -137,9 +152,14 @@ fn list_table(call: &Call<'_>, page: &[Arc<Stored>], metadata: &Value) -> Respon
 
 /// Puts the list together from the texts of its items, each of which is made once.
 fn list_text(call: &Call<'_>, page: &[Arc<Stored>], metadata: &Value) -> Response {
-    let (kind, version) = (Value::from(call.resource.list_kind()), Value::from(call.resource.api_version()));
+    let (kind, version) = (
+        Value::from(call.resource.list_kind()),
+        Value::from(call.resource.api_version()),
+    );
     let mut text = BytesMut::new();
-    text.put_slice(format!("{{\"kind\":{kind},\"apiVersion\":{version},\"metadata\":{metadata},\"items\":[").as_bytes());
+    text.put_slice(
+        format!("{{\"kind\":{kind},\"apiVersion\":{version},\"metadata\":{metadata},\"items\":[").as_bytes(),
+    );
     for (at, stored) in page.iter().enumerate() {
         if at > 0 {
             text.put_u8(b',');

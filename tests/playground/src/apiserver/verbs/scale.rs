@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use super::Call;
 use crate::apiserver::admission::{self, Attributes};
 use crate::apiserver::http::{Response, read_object, response};
+use crate::apiserver::object;
 use crate::apiserver::patch::{self, PatchForm};
 use crate::apiserver::pipeline::{self, Write};
 use crate::apiserver::registry::ScalePaths;
 use crate::apiserver::status::{ApiError, ApiResult, FieldError};
 use crate::apiserver::store::LabelSelector;
-use crate::apiserver::object;
 
 /// How often a write is tried anew when others write at the same time.
 const ATTEMPTS: usize = 8;
@@ -28,7 +28,11 @@ pub(super) async fn answer(call: &Call<'_>) -> ApiResult<Response> {
             let form = PatchForm::of(call.request.content_type())?;
             let body = patch::parse(form, &call.request.body)?;
             change(call, &paths, &|current: &Value| {
-                let form = if form == PatchForm::Apply { PatchForm::Merge } else { form };
+                let form = if form == PatchForm::Apply {
+                    PatchForm::Merge
+                } else {
+                    form
+                };
                 patch::apply(form, None, current, &body)
             })
             .await
@@ -84,7 +88,11 @@ async fn attempt(call: &Call<'_>, paths: &ScalePaths, transform: &Transform<'_>)
     let mut new = transform(&old)?;
     let named = object::meta(&new, "resourceVersion").to_owned();
     if !named.is_empty() && named != stored.revision.to_string() {
-        return Err(ApiError::modified(&call.resource.group, &call.resource.plural, call.name()));
+        return Err(ApiError::modified(
+            &call.resource.group,
+            &call.resource.plural,
+            call.name(),
+        ));
     }
     keep_identity(&old, &mut new);
     let attributes = Attributes {

@@ -50,12 +50,16 @@ enum Form {
 pub(super) fn watch(call: &Call<'_>) -> ApiResult<Response> {
     let selection = Selection::of(call)?;
     let request = call.request;
-    let seconds = request.query("timeoutSeconds").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+    let seconds = request
+        .query("timeoutSeconds")
+        .and_then(|seconds| seconds.parse().ok())
+        .map(Duration::from_secs);
     let from = match request.query("resourceVersion") {
         None | Some("0") => None,
-        Some(text) => {
-            Some(text.parse::<u64>().map_err(|_| ApiError::bad_request(format!("invalid resource version \"{text}\"")))?)
-        }
+        Some(text) => Some(
+            text.parse::<u64>()
+                .map_err(|_| ApiError::bad_request(format!("invalid resource version \"{text}\"")))?,
+        ),
     };
     let initial = request.flag("sendInitialEvents");
     let bookmarks = request.flag("allowWatchBookmarks");
@@ -66,8 +70,15 @@ pub(super) fn watch(call: &Call<'_>) -> ApiResult<Response> {
         Some(revision) => (Vec::new(), revision),
     };
     if revision > call.api.store.revision() {
-        let message = format!("Too large resource version: {revision}, current: {}", call.api.store.revision());
-        return Err(ApiError::new(504, "Timeout", message).with_cause("ResourceVersionTooLarge", "", "Too large resource version"));
+        let message = format!(
+            "Too large resource version: {revision}, current: {}",
+            call.api.store.revision()
+        );
+        return Err(ApiError::new(504, "Timeout", message).with_cause(
+            "ResourceVersionTooLarge",
+            "",
+            "Too large resource version",
+        ));
     }
     let form = if request.accepted.table {
         Form::Table(table::Include::from_query(request.query("includeObject")))
@@ -101,10 +112,14 @@ pub(super) fn watch(call: &Call<'_>) -> ApiResult<Response> {
 
 fn streaming(watch: Watch, first: Bytes) -> Response {
     let head = stream::iter((!first.is_empty()).then_some(first));
-    let frames = head.chain(changes(watch)).map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
+    let frames = head
+        .chain(changes(watch))
+        .map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
     let mut response = http::Response::new(StreamBody::new(frames).boxed_unsync());
     *response.status_mut() = StatusCode::OK;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -115,7 +130,11 @@ fn changes(watch: Watch) -> impl Stream<Item = Bytes> {
             if watch.finished {
                 return None;
             }
-            let deadline = if watch.bookmarks { watch.end.min(watch.next_bookmark) } else { watch.end };
+            let deadline = if watch.bookmarks {
+                watch.end.min(watch.next_bookmark)
+            } else {
+                watch.end
+            };
             tokio::select! {
                 () = watch.cursor.changed() => {}
                 () = tokio::time::sleep_until(deadline) => {
@@ -140,7 +159,11 @@ impl Watch {
                 }
             }
             Err(compacted) => {
-                let message = format!("too old resource version: {} ({})", self.cursor.revision(), compacted.oldest);
+                let message = format!(
+                    "too old resource version: {} ({})",
+                    self.cursor.revision(),
+                    compacted.oldest
+                );
                 let status = ApiError::expired(&message).to_status();
                 put_event("ERROR", status.to_string().as_bytes(), &mut text);
                 self.finished = true;
@@ -176,7 +199,11 @@ impl Watch {
         match self.form {
             Form::Object => put_event(kind, &text_of(&self.resource, stored), text),
             Form::Metadata => {
-                put_event(kind, super::read::metadata_only(&stored.value).to_string().as_bytes(), text);
+                put_event(
+                    kind,
+                    super::read::metadata_only(&stored.value).to_string().as_bytes(),
+                    text,
+                );
             }
             Form::Table(include) => {
                 let served = convert::to_served(&self.resource, &stored.value);

@@ -39,7 +39,9 @@ impl<'a> Write<'a> {
             Some("Ignore") => Strictness::Ignore,
             Some("Strict") => Strictness::Strict,
             Some(other) => {
-                return Err(ApiError::bad_request(format!("invalid fieldValidation parameter: {other}")));
+                return Err(ApiError::bad_request(format!(
+                    "invalid fieldValidation parameter: {other}"
+                )));
             }
         };
         Ok(Self {
