@@ -26,8 +26,8 @@ bench: ## speed of admission, of the exposition parser and of a decision cycle
 	cargo bench --locked
 
 .PHONY: bench-control
-bench-control: ## the controllers against each other on recorded and made load
-	cargo bench --locked --bench control
+bench-control: ## the controllers against each other on recorded and made load; ARGS="--full", "--trace FILE --scale X", "--help"
+	cargo bench --locked --bench control -- $(ARGS)
 
 ##@ Install
 

@@ -80,10 +80,10 @@ pub(super) fn by_schema(resource: &Resource, object: &mut Value) -> ApiResult<Ve
         ));
     }
     // Types of custom resources are judged by validation, which names every field that is wrong.
-    if let Some(wrong) = decoded
+    for wrong in decoded
         .mismatches
         .iter()
-        .find(|wrong| wrong.path.starts_with("metadata"))
+        .filter(|wrong| wrong.path.starts_with("metadata"))
     {
         return Err(mismatch(resource, &wrong.path, wrong.expected, wrong.found));
     }

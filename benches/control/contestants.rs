@@ -1,0 +1,305 @@
+//! Who is compared, and what each knows beforehand.
+
+use valence::core::Settings;
+
+use crate::cluster::{Size, WorldSettings};
+use crate::controllers::{
+    Autothrottle, Controller, Hpa, HpaSettings, KubernetesCpu, LatencyHpa, Oracle, Tower, Valence, Vpa, VpaControls,
+    train,
+};
+use crate::load;
+use crate::scenario::{Event, LoadSource, Scenario};
+use crate::simulation::{self, Outcome, Start};
+
+/// One of the controllers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Contestant {
+    /// The core of this repository.
+    Valence,
+    /// HPA on CPU at a fixed target.
+    Hpa(f64),
+    /// HPA on CPU at the target that turns out to have been best for the scenario.
+    HpaTuned,
+    /// VPA recommender with fixed replicas.
+    Vpa,
+    /// VPA on memory with an HPA at 70% on CPU.
+    VpaMemoryHpaCpu,
+    /// HPA on p99 latency.
+    HpaLatency,
+    /// K8s-CPU-Fast of the Autothrottle paper.
+    KubernetesCpuFast,
+    /// Autothrottle; with a captain's reading every so many seconds.
+    Autothrottle(f64),
+    /// The lower bound.
+    Oracle,
+}
+
+/// All of them, in the order of the table.
+pub const ALL: [Contestant; 11] = [
+    Contestant::Valence,
+    Contestant::Hpa(0.5),
+    Contestant::Hpa(0.7),
+    Contestant::HpaTuned,
+    Contestant::Vpa,
+    Contestant::VpaMemoryHpaCpu,
+    Contestant::HpaLatency,
+    Contestant::KubernetesCpuFast,
+    Contestant::Autothrottle(15.0),
+    Contestant::Autothrottle(0.1),
+    Contestant::Oracle,
+];
+
+/// What a contestant has found out before it is judged.
+#[derive(Clone, Debug, Default)]
+pub struct Preparation {
+    /// Target utilisation that was searched for.
+    utilisation: Option<f64>,
+    /// Pod size in cores that was searched for.
+    cores: Option<f64>,
+    tower: Option<Tower>,
+}
+
+/// Length of warm-up and search of one run of the benchmark.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Warm-up of controllers that learn, in seconds.
+    pub warm_up: usize,
+    /// Seeds by which targets are searched for.
+    pub search_seeds: u64,
+    /// Seeds of the headline.
+    pub seeds: u64,
+    /// Seeds of those that are not in the headline.
+    pub other_seeds: u64,
+}
+
+/// Utilisations that are searched through.
+const LEAST_UTILISATION: f64 = 0.30;
+const UTILISATION_STEP: f64 = 0.03;
+const UTILISATION_STEPS: u32 = 33;
+
+/// Warm-up of controllers that remember nothing but the last minutes, in seconds.
+const SHORT_WARM_UP: usize = 600;
+
+impl Contestant {
+    /// Name in tables and files.
+    pub fn name(self) -> String {
+        match self {
+            Self::Valence => "Valence".to_owned(),
+            Self::Hpa(target) => format!("HPA {:.0}%", 100.0 * target),
+            Self::HpaTuned => "HPA tuned".to_owned(),
+            Self::Vpa => "VPA".to_owned(),
+            Self::VpaMemoryHpaCpu => "VPA mem + HPA".to_owned(),
+            Self::HpaLatency => "HPA p99".to_owned(),
+            Self::KubernetesCpuFast => "K8s-CPU-Fast".to_owned(),
+            Self::Autothrottle(pace) if pace < 1.0 => "Autothrottle".to_owned(),
+            Self::Autothrottle(pace) => format!("Autothrottle {pace:.0}s"),
+            Self::Oracle => "oracle".to_owned(),
+        }
+    }
+
+    /// Whether it is a peer whose settings are not chosen for each trace.
+    pub fn is_untuned_peer(self) -> bool {
+        !matches!(self, Self::Valence | Self::HpaTuned | Self::Oracle)
+    }
+
+    /// Whether it needs an agent on every node that writes control groups ten times a second.
+    pub fn needs_node_agent(self) -> bool {
+        matches!(self, Self::KubernetesCpuFast) || matches!(self, Self::Autothrottle(pace) if pace < 1.0)
+    }
+
+    /// Whether intervals of the headline are taken over it.
+    pub fn in_headline(self) -> bool {
+        matches!(self, Self::Valence | Self::Hpa(_) | Self::HpaTuned | Self::Oracle)
+    }
+
+    fn warm_up(self, effort: &Effort) -> usize {
+        match self {
+            Self::Valence | Self::Vpa | Self::VpaMemoryHpaCpu | Self::Autothrottle(_) => effort.warm_up,
+            _ => SHORT_WARM_UP.min(effort.warm_up),
+        }
+    }
+
+    fn start(self, scenario: &Scenario, preparation: &Preparation) -> Start {
+        let Scenario { replicas, size, .. } = *scenario;
+        match self {
+            // They only ever change the size, as in the paper: two pods for availability, each with a node's cores
+            // to grow into; but a single thread cannot, so there it is the user's replicas.
+            Self::KubernetesCpuFast | Self::Autothrottle(_) if scenario.profile.threads > 1 => Start {
+                replicas: scenario.min_replicas,
+                size: Size {
+                    cpu_request: 4.0,
+                    cpu_limit: 4.0,
+                    ..size
+                },
+            },
+            Self::Oracle => {
+                let cores = preparation.cores.unwrap_or(size.cpu_request);
+                Start {
+                    replicas,
+                    size: Size {
+                        cpu_request: cores,
+                        cpu_limit: 2.0 * cores,
+                        ..size
+                    },
+                }
+            }
+            _ => Start { replicas, size },
+        }
+    }
+
+    fn controller(
+        self,
+        scenario: &Scenario,
+        preparation: &Preparation,
+        seed: u64,
+        warm_up: usize,
+    ) -> Box<dyn Controller> {
+        let least = scenario.min_replicas;
+        let objective = scenario.response_time_seconds;
+        let target = preparation.utilisation.unwrap_or(0.7);
+        match self {
+            Self::Valence => Box::new(Valence::new(objective, scenario.percentile, least, Settings::default())),
+            Self::Hpa(target) => Box::new(Hpa::new(HpaSettings::at(target, least))),
+            Self::HpaTuned => Box::new(Hpa::new(HpaSettings::at(target, least))),
+            Self::Vpa => Box::new(Vpa::new(VpaControls::CpuAndMemory, least)),
+            Self::VpaMemoryHpaCpu => Box::new(Vpa::new(VpaControls::Memory, least)),
+            Self::HpaLatency => Box::new(LatencyHpa::new(objective, least)),
+            Self::KubernetesCpuFast => Box::new(KubernetesCpu::fast(0.6)),
+            Self::Autothrottle(pace) => {
+                let tower = preparation
+                    .tower
+                    .clone()
+                    .unwrap_or_else(|| Tower::new(objective, 0.1, seed));
+                Box::new(Autothrottle::new(tower.exploring(0.1, seed), pace))
+            }
+            Self::Oracle => {
+                let load = scenario.load(seed).with_warm_up(warm_up);
+                let deploy = scenario.events.iter().find_map(|(at, event)| match event {
+                    Event::Deploy { demand } => Some((at + warm_up as f64, *demand)),
+                    _ => None,
+                });
+                let cores_per_request = scenario.profile.cpu.mean_seconds();
+                Box::new(Oracle::new(load, cores_per_request, target, deploy, least))
+            }
+        }
+    }
+
+    /// One run.
+    pub fn run(
+        self,
+        scenario: &Scenario,
+        preparation: &Preparation,
+        settings: WorldSettings,
+        seed: u64,
+        effort: &Effort,
+    ) -> Outcome {
+        let warm_up = self.warm_up(effort);
+        let mut controller = self.controller(scenario, preparation, seed, warm_up);
+        let start = self.start(scenario, preparation);
+        simulation::run(scenario, controller.as_mut(), start, settings, (seed, warm_up))
+    }
+
+    /// Finds out what it may know beforehand.
+    pub fn prepare(self, scenario: &Scenario, settings: WorldSettings, effort: &Effort) -> Preparation {
+        match self {
+            Self::HpaTuned => self.search(scenario, settings, effort, &[scenario.size.cpu_request]),
+            Self::Oracle => self.search(scenario, settings, effort, &[0.5, 0.75, 1.0, 1.5, 2.0, 3.0]),
+            Self::Autothrottle(pace) => train_tower(scenario, settings, pace),
+            _ => Preparation::default(),
+        }
+    }
+
+    /// The cheapest of the given sizes that keeps the objective on every seed of the search, each at the highest
+    /// utilisation at which it does.
+    fn search(self, scenario: &Scenario, settings: WorldSettings, effort: &Effort, sizes: &[f64]) -> Preparation {
+        let found = sizes.iter().filter_map(|&cores| {
+            let at = |step: u32| Preparation {
+                utilisation: Some(LEAST_UTILISATION + UTILISATION_STEP * f64::from(step)),
+                cores: Some(cores),
+                tower: None,
+            };
+            // The objective is kept up to some utilisation: halve the steps between one that keeps it and one that
+            // does not.
+            let mut best = (0, self.cost(scenario, settings, effort, &at(0))?);
+            let mut fails = UTILISATION_STEPS;
+            while fails - best.0 > 1 {
+                let middle = best.0.midpoint(fails);
+                match self.cost(scenario, settings, effort, &at(middle)) {
+                    Some(cost) => best = (middle, cost),
+                    None => fails = middle,
+                }
+            }
+            Some((best.1, at(best.0)))
+        });
+        let best = found.min_by(|a, b| a.0.total_cmp(&b.0));
+        // Where nothing keeps the objective the most careful setting stands.
+        let careful = Preparation {
+            utilisation: Some(LEAST_UTILISATION),
+            cores: sizes.first().copied(),
+            tower: None,
+        };
+        best.map_or(careful, |(_, preparation)| preparation)
+    }
+
+    /// Core-seconds over the seeds of the search; `None` where the objective is not kept on one of them.
+    fn cost(
+        self,
+        scenario: &Scenario,
+        settings: WorldSettings,
+        effort: &Effort,
+        preparation: &Preparation,
+    ) -> Option<f64> {
+        (1..=effort.search_seeds).try_fold(0.0, |sum, seed| {
+            let record = self.run(scenario, preparation, settings, seed, effort).record;
+            let keeps = record.violation_share() <= 1.0 - scenario.percentile;
+            keeps.then_some(sum + record.charged_core_seconds)
+        })
+    }
+}
+
+/// Six hours of exploring over a slow wave of the scenario's mean load, as in the paper's appendix.
+fn train_tower(scenario: &Scenario, settings: WorldSettings, pace: f64) -> Preparation {
+    const HOURS: usize = 6;
+    let training = Scenario {
+        name: scenario.name.clone(),
+        profile: scenario.profile.clone(),
+        load: LoadSource::Made(load::diurnal),
+        seconds: HOURS * 3600,
+        events: Vec::new(),
+        recovery_from: None,
+        ..*scenario
+    };
+    let contestant = Contestant::Autothrottle(pace);
+    let start = contestant.start(&training, &Preparation::default());
+    let tower = Tower::new(scenario.response_time_seconds, 1.0, 4242);
+    let tower = train(tower, pace, |autothrottle| {
+        simulation::run(&training, autothrottle, start, settings, (4242, 0));
+    });
+    Preparation {
+        tower: Some(tower),
+        ..Preparation::default()
+    }
+}
+
+impl Preparation {
+    /// What was found, in short.
+    pub fn brief(&self) -> (Option<f64>, Option<f64>) {
+        (self.utilisation, self.cores)
+    }
+}
+
+/// Prints every decision of Valence on one seed of a scenario.
+pub fn explain(scenario: &Scenario, settings: WorldSettings, effort: &Effort) {
+    let objective = scenario.response_time_seconds;
+    let valence = Valence::new(
+        objective,
+        scenario.percentile,
+        scenario.min_replicas,
+        Settings::default(),
+    );
+    let start = Start {
+        replicas: scenario.replicas,
+        size: scenario.size,
+    };
+    simulation::run(scenario, &mut valence.tracing(), start, settings, (1, effort.warm_up));
+}

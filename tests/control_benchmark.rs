@@ -1,0 +1,157 @@
+//! The baselines of the control benchmark against their documented behaviour, and the simulator against itself.
+
+#![allow(dead_code, unused_imports)]
+
+#[path = "../benches/control/cluster/mod.rs"]
+mod cluster;
+#[path = "../benches/control/contestants.rs"]
+mod contestants;
+#[path = "../benches/control/controllers/mod.rs"]
+mod controllers;
+#[path = "../benches/control/load/mod.rs"]
+mod load;
+#[path = "../benches/control/scenario.rs"]
+mod scenario;
+#[path = "../benches/control/simulation.rs"]
+mod simulation;
+
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use crate::cluster::{Vertical, WorldSettings};
+    use crate::contestants::{Contestant, Effort, Preparation};
+    use crate::scenario::{self, Scenario};
+
+    const EFFORT: Effort = Effort {
+        warm_up: 600,
+        search_seeds: 1,
+        seeds: 1,
+        other_seeds: 1,
+    };
+
+    fn scenario(name: &str) -> Scenario {
+        let mut suite = scenario::suite(Path::new("no traces here"));
+        let index = suite.iter().position(|scenario| scenario.name == name).unwrap();
+        let mut scenario = suite.swap_remove(index);
+        scenario.seconds = 1800;
+        scenario
+    }
+
+    fn run(contestant: Contestant, scenario: &Scenario, world: WorldSettings) -> crate::simulation::Outcome {
+        contestant.run(scenario, &Preparation::default(), world, 1, &EFFORT)
+    }
+
+    #[test]
+    fn a_run_repeats_itself() {
+        let scenario = scenario("diurnal");
+        let twice = [0, 1].map(|_| run(Contestant::Valence, &scenario, WorldSettings::default()).record);
+        assert_eq!(twice[0].violating, twice[1].violating);
+        assert_eq!(twice[0].seconds, twice[1].seconds);
+    }
+
+    #[test]
+    fn every_request_ends_once() {
+        let scenario = scenario("constant");
+        let record = run(Contestant::Hpa(0.7), &scenario, WorldSettings::default()).record;
+        let began: u64 = record.seconds.iter().map(|second| u64::from(second.began)).sum();
+        // Some began before the judged time and ended within it, as many as are in flight at once.
+        assert!(record.requests.abs_diff(began) < 100, "{} of {began}", record.requests);
+        let expected = 75.0 * scenario.seconds as f64;
+        assert!((began as f64 / expected - 1.0).abs() < 0.02);
+    }
+
+    #[test]
+    fn cpu_used_is_what_the_requests_needed() {
+        let scenario = scenario("constant");
+        let record = run(Contestant::Hpa(0.7), &scenario, WorldSettings::default()).record;
+        let needed = record.requests as f64 * scenario.profile.cpu.mean_seconds();
+        assert!(
+            (record.used_core_seconds / needed - 1.0).abs() < 0.05,
+            "{} {needed}",
+            record.used_core_seconds
+        );
+        assert!(record.charged_core_seconds >= record.requested_core_seconds);
+    }
+
+    #[test]
+    fn an_hpa_holds_its_target() {
+        let scenario = scenario("constant");
+        for target in [0.5, 0.7] {
+            let record = run(Contestant::Hpa(target), &scenario, WorldSettings::default()).record;
+            let utilisation = record.used_core_seconds / record.requested_core_seconds;
+            // Whole pods and a tolerance of 10%.
+            assert!((utilisation / target - 1.0).abs() < 0.15, "{target}: {utilisation}");
+        }
+    }
+
+    #[test]
+    fn an_hpa_does_not_scale_in_without_metrics() {
+        let scenario = scenario("blackout");
+        assert_eq!(
+            run(Contestant::Hpa(0.7), &scenario, WorldSettings::default())
+                .record
+                .blind_scale_ins,
+            0
+        );
+    }
+
+    #[test]
+    fn neighbours_make_requests_matter() {
+        let scenario = scenario("constant");
+        let share = |contended_share: f64| {
+            let world = WorldSettings {
+                contended_share,
+                ..WorldSettings::default()
+            };
+            run(Contestant::Hpa(0.7), &scenario, world).record.violation_share()
+        };
+        assert!(share(0.0) < 0.5 * share(0.3) && share(0.3) < 0.5 * share(0.9));
+    }
+
+    #[test]
+    fn a_deploy_replaces_every_pod_and_costs_more() {
+        let scenario = scenario("deploy");
+        let record = run(Contestant::Hpa(0.7), &scenario, WorldSettings::default()).record;
+        assert!(record.pod_starts >= 8);
+        let deployed = record.deployed_at.unwrap();
+        assert!((1260.0..1620.0).contains(&deployed), "{deployed}");
+    }
+
+    #[test]
+    fn a_leak_ends_in_kills() {
+        let mut scenario = scenario("leak");
+        scenario.seconds = 3600;
+        assert!(
+            run(Contestant::Hpa(0.7), &scenario, WorldSettings::default())
+                .record
+                .memory_kills
+                > 0
+        );
+    }
+
+    #[test]
+    fn the_oracle_is_cheaper_than_an_hpa() {
+        let scenario = scenario("diurnal");
+        let world = WorldSettings::default();
+        let preparation = Contestant::Oracle.prepare(&scenario, world, &EFFORT);
+        let oracle = Contestant::Oracle
+            .run(&scenario, &preparation, world, 1, &EFFORT)
+            .record;
+        let hpa = run(Contestant::Hpa(0.7), &scenario, world).record;
+        assert!(oracle.charged_core_seconds < 0.9 * hpa.charged_core_seconds);
+        assert!(oracle.violation_share() <= 0.01);
+    }
+
+    #[test]
+    fn a_resize_in_place_restarts_nothing() {
+        let mut scenario = scenario("constant");
+        scenario.seconds = 600;
+        let world = WorldSettings {
+            vertical: Vertical::InPlace,
+            ..WorldSettings::default()
+        };
+        assert_eq!(run(Contestant::Valence, &scenario, world).record.vertical_restarts, 0);
+    }
+}
