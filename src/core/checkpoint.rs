@@ -188,9 +188,12 @@ fn rounded(value: Value) -> Value {
     }
 }
 
+/// Below this a number is the noise of rounding, and its digits could not be counted without overflow.
+const NOISE: f64 = 1e-30;
+
 /// Instants (above a million) keep whole units, everything else five digits.
 fn short(value: f64) -> Value {
-    if value == 0.0 || value.abs() >= 1e5 {
+    if value.abs() < NOISE || value.abs() >= 1e5 {
         return Value::from(value.round() as i64);
     }
     let scale = 10_f64.powi(DIGITS - 1 - value.abs().log10().floor() as i32);
