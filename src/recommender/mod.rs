@@ -2,7 +2,7 @@
 //!
 //! One replica does this, the one that holds the Lease; it asks whether it still does before every write.
 
-mod annotations;
+pub mod annotations;
 mod board;
 mod clock;
 mod conditions;
