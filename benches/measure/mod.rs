@@ -56,7 +56,7 @@ fn repeats(work: &mut dyn FnMut()) -> u32 {
 }
 
 /// The middle one.
-pub fn median(times: &mut [Duration]) -> Duration {
+fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
