@@ -141,7 +141,9 @@ impl Admission {
         match endpoint {
             Endpoint::Pods => decide(&context, body, pod::admit),
             Endpoint::Resize => decide(&context, body, pod::admit_resize),
-            Endpoint::Deployments => decide(&context, body, deployment::admit),
+            Endpoint::Deployments => decide(&context, body, |context, request| {
+                deployment::admit(context, request, body)
+            }),
             Endpoint::Scale => decide(&context, body, scale::admit),
             Endpoint::Services => decide(&context, body, service::admit),
             Endpoint::HorizontalPodAutoscalers => decide(&context, body, hpa::admit),

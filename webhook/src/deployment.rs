@@ -8,14 +8,15 @@ use crate::admission::Context;
 use crate::notices::Reason;
 use crate::outcome::Outcome;
 use crate::plans::names;
+use crate::pod::ports::Unnamed;
 use crate::record::{self, Annotations};
 use crate::replicas::{Asked, explain, wanted};
 use crate::review::Request;
-use crate::view::{Deployment, Metadata};
+use crate::view::{Deployment, Metadata, Pod};
 use crate::workload::Workload;
 
 /// Sets the replicas of a live Deployment, or gives a released one its own number back.
-pub fn admit(context: &Context<'_>, request: &Request<'_, Deployment<'_>>) -> Outcome {
+pub fn admit(context: &Context<'_>, request: &Request<'_, Deployment<'_>>, review: &[u8]) -> Outcome {
     let mut outcome = Outcome::default();
     let Some(object) = &request.object else {
         return outcome;
@@ -35,7 +36,50 @@ pub fn admit(context: &Context<'_>, request: &Request<'_, Deployment<'_>>) -> Ou
     } else {
         release(&workload, asked, &records, metadata, &mut outcome);
     }
+    if workload.is_selected() {
+        name_port(context, &workload, request, review, &mut outcome);
+    }
     outcome
+}
+
+/// Gives the port that Envoy will front a name, so that Services can be led to Envoy by it.
+///
+/// A template that changes makes new pods: the name is given when there will be new pods anyway, and never alone.
+fn name_port(
+    context: &Context<'_>,
+    workload: &Workload<'_>,
+    request: &Request<'_, Deployment<'_>>,
+    review: &[u8],
+    outcome: &mut Outcome,
+) {
+    let Some(new) = template(&request.object) else {
+        return;
+    };
+    let Some(unnamed) = Unnamed::find(context, workload, new) else {
+        return;
+    };
+    let old = template(&request.old_object);
+    let before = old.and_then(|old| unnamed.name_in(old));
+    if before.is_some() || old.is_none() || template_changes(review) {
+        unnamed.patch(before, new, &mut outcome.patch);
+    } else {
+        outcome.warn(format!(
+            "port {} of Deployment {}/{} has no name by which a Service could reach Envoy: it gets one when its template changes",
+            unnamed.number(),
+            workload.namespace,
+            workload.name,
+        ));
+    }
+}
+
+fn template<'d, 'a>(deployment: &'d Option<Deployment<'a>>) -> Option<&'d Pod<'a>> {
+    deployment.as_ref()?.spec.as_ref()?.template.as_ref()
+}
+
+/// Whether a review changes the template. The whole of it is read: only a template without a name for its port asks.
+fn template_changes(review: &[u8]) -> bool {
+    let review: serde_json::Value = serde_json::from_slice(review).unwrap_or_default();
+    review.pointer("/request/object/spec/template") != review.pointer("/request/oldObject/spec/template")
 }
 
 fn labels(metadata: Option<&Metadata<'_>>) -> BTreeMap<String, String> {

@@ -13,6 +13,7 @@ mod injection;
 pub mod limits;
 pub mod metrics;
 pub mod notices;
+pub mod offline;
 mod outcome;
 mod patch;
 pub mod plans;

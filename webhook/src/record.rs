@@ -21,6 +21,18 @@ pub fn number_in(record: &str, object: &str, key: &str) -> Option<i64> {
         .as_i64()
 }
 
+/// A text under a key of a record.
+#[must_use]
+pub fn text(record: &str, key: &str) -> Option<String> {
+    Some(
+        serde_json::from_str::<Value>(record)
+            .ok()?
+            .get(key)?
+            .as_str()?
+            .to_owned(),
+    )
+}
+
 /// Whether a record says yes to a key.
 #[must_use]
 pub fn is_true(record: &str, key: &str) -> bool {

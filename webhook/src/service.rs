@@ -1,6 +1,6 @@
 //! Services: the sidecar's metrics port, and traffic that reaches the sidecar by the name of a port.
 //!
-//! A numeric `targetPort` becomes the name that every ready pod gives to it, and a number again where one does not. The
+//! A numeric `targetPort` becomes the name that every pod gives to it, and a number again where one does not. The
 //! name comes from the pods' own template, so it leads to the application where there is no sidecar.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::plans::names;
 use crate::protocol::{Protocol, by_port_name};
 use crate::record::{self, Annotations};
 use crate::review::Request;
-use crate::services::{Backend, TARGET_PORTS};
+use crate::services::{Backend, TARGET_PORTS, template_port};
 use crate::view::{Metadata, PortReference, Service, ServicePort, ServiceSpec};
 
 /// Name of the metrics port, as in the hand-written form.
@@ -186,23 +186,21 @@ impl ServiceAdmission<'_, '_> {
         .filter(|number| *number != i64::from(names::METRICS_PORT) && *number != i64::from(names::TRAFFIC_PORT))
     }
 
-    /// The name that every ready pod, and every template, gives to a port; says so when there is none.
+    /// The name that every pod, and every template, gives to a port; says so when there is none.
+    ///
+    /// A pod that is not ready counts too: it may be the next to take over.
     fn common_name(&self, port: &ServicePort<'_>, number: i64, outcome: &mut Outcome) -> Option<String> {
-        let of_templates: Vec<_> = self
+        let templates = self
             .deployments
             .iter()
-            .map(|deployment| template_port_name(deployment, number))
+            .map(|deployment| template_port(deployment, number));
+        let of_templates: Vec<_> = templates
+            .map(|port| port.and_then(|port| port.name.as_deref()))
             .collect();
-        let ready: Vec<_> = self.backends.iter().filter(|backend| backend.is_ready()).collect();
-        let of_pods = ready.iter().map(|backend| backend.port_name(number));
-        let mut names = of_templates.iter().copied().chain(of_pods).peekable();
-        names.peek()?;
+        let of_pods: Vec<_> = self.backends.iter().map(|backend| backend.port_name(number)).collect();
+        let mut names = of_templates.iter().chain(&of_pods).copied();
         let Some(first) = names.clone().flatten().next() else {
-            outcome.warn(format!(
-                "port {} of Service {} sends to {number} past Envoy: no container names that port (ports: [{{name: http, containerPort: {number}}}])",
-                port.number(),
-                self.name(),
-            ));
+            self.warn_unnamed(port, number, outcome);
             return None;
         };
         if by_port_name(first) == Some(Protocol::Other) {
@@ -211,16 +209,34 @@ impl ServiceAdmission<'_, '_> {
         if names.all(|name| name == Some(first)) {
             return Some(first.to_owned());
         }
-        let unnamed = ready.iter().find(|backend| backend.port_name(number) != Some(first));
+        let unnamed = self
+            .backends
+            .iter()
+            .find(|backend| backend.port_name(number) != Some(first));
         let example = unnamed
             .map(|backend| format!(" (pod {} does not)", backend.name()))
             .unwrap_or_default();
         outcome.warn(format!(
-            "port {} of Service {} keeps sending to {number} past Envoy: it will send to {first} at its next admission after every ready pod names its port so{example}",
+            "port {} of Service {} keeps sending to {number} past Envoy: it will send to {first} at its next admission after every pod names its port so{example}",
             port.number(),
             self.name(),
         ));
         None
+    }
+
+    /// Nobody names the port: that is worth telling where somebody has it.
+    fn warn_unnamed(&self, port: &ServicePort<'_>, number: i64, outcome: &mut Outcome) {
+        let in_template = self
+            .deployments
+            .iter()
+            .any(|deployment| template_port(deployment, number).is_some());
+        if in_template || self.backends.iter().any(|backend| backend.has_port(number)) {
+            outcome.warn(format!(
+                "port {} of Service {} sends to {number} past Envoy: no container names that port (ports: [{{name: http, containerPort: {number}}}])",
+                port.number(),
+                self.name(),
+            ));
+        }
     }
 
     /// The metrics port is not put on a load balancer, unless its owner says so.
@@ -348,15 +364,4 @@ fn as_json(port: Option<&PortReference<'_>>) -> Option<Value> {
         PortReference::Number(number) => Some(Value::from(*number)),
         PortReference::Name(name) => Some(Value::from(&**name)),
     }
-}
-
-/// The name that a template gives to a port of its containers.
-fn template_port_name(deployment: &Deployment, number: i64) -> Option<&str> {
-    let containers = deployment.spec.template.spec.iter().flat_map(|spec| &spec.containers);
-    let ports = containers.flat_map(|container| container.ports.iter().flatten());
-    let mut found = ports.filter(|port| i64::from(port.container_port) == number);
-    found
-        .find(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP")?
-        .name
-        .as_deref()
 }

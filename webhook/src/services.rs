@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ContainerPort, Pod, Service};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::plans::names;
@@ -59,6 +60,8 @@ pub(crate) struct Backend<'p> {
     pod: &'p Pod,
     /// The port that the sidecar fronts, where there is one.
     fronted: Option<i64>,
+    /// The name that moved to the sidecar, where there was one.
+    moved: Option<String>,
 }
 
 impl<'p> Backend<'p> {
@@ -71,8 +74,11 @@ impl<'p> Backend<'p> {
             .annotations
             .as_ref()
             .and_then(|annotations| annotations.get(names::INJECTED));
-        let fronted = injected.and_then(|record| record::number(record, "port"));
-        (!gone).then_some(Self { pod, fronted })
+        (!gone).then(|| Self {
+            pod,
+            fronted: injected.and_then(|record| record::number(record, "port")),
+            moved: injected.and_then(|record| record::text(record, "name")),
+        })
     }
 
     /// Whether it has a sidecar that was injected.
@@ -80,38 +86,41 @@ impl<'p> Backend<'p> {
         self.fronted.is_some()
     }
 
-    /// Whether Services send to it.
-    pub fn is_ready(&self) -> bool {
-        let conditions = self
-            .pod
-            .status
-            .iter()
-            .flat_map(|status| status.conditions.iter().flatten());
-        conditions
-            .into_iter()
-            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-    }
-
     /// Its name.
     pub fn name(&self) -> &str {
         self.pod.metadata.name.as_deref().unwrap_or_default()
     }
 
-    /// The name by which a Service reaches what was written as a number: that of the sidecar's port, or of the
-    /// application's own.
+    /// The name by which a Service reaches what was written as a number: the one that moved to the sidecar, or that of
+    /// the application's own port.
     pub fn port_name(&self, number: i64) -> Option<&str> {
-        let wanted = if self.fronted == Some(number) {
-            i64::from(names::TRAFFIC_PORT)
-        } else {
-            number
-        };
+        if self.fronted == Some(number) {
+            return self.moved.as_deref();
+        }
+        self.declared(number)?.name.as_deref()
+    }
+
+    /// Whether it says that it has a port.
+    pub fn has_port(&self, number: i64) -> bool {
+        self.fronted == Some(number) || self.declared(number).is_some()
+    }
+
+    fn declared(&self, number: i64) -> Option<&ContainerPort> {
         let spec = self.pod.spec.as_ref()?;
         let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-        let ports = all.flat_map(|container| container.ports.iter().flatten());
-        let mut found = ports.filter(|port| i64::from(port.container_port) == wanted);
-        found
-            .find(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP")?
-            .name
-            .as_deref()
+        find_port(all.flat_map(|container| container.ports.iter().flatten()), number)
     }
+}
+
+/// The port that the template of a Deployment declares under a number.
+pub(crate) fn template_port(deployment: &Deployment, number: i64) -> Option<&ContainerPort> {
+    let containers = deployment.spec.template.spec.iter().flat_map(|spec| &spec.containers);
+    find_port(
+        containers.flat_map(|container| container.ports.iter().flatten()),
+        number,
+    )
+}
+
+fn find_port<'p>(mut ports: impl Iterator<Item = &'p ContainerPort>, number: i64) -> Option<&'p ContainerPort> {
+    ports.find(|port| i64::from(port.container_port) == number && port.protocol.as_deref().unwrap_or("TCP") == "TCP")
 }

@@ -352,6 +352,8 @@ view! {
         replicas: i64,
         /// Whether rollouts are held back.
         paused: bool,
+        /// The template of its pods.
+        template: Pod<'a>,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use support::envoy::{Running, binary};
 use support::upstream;
-use valence_webhook::envoy::{self, Proxy};
+use valence_webhook::envoy;
 
 /// Requests of every kind go through Envoy, and the exposition says so under the names that the scraper reads.
 #[tokio::test]
@@ -17,7 +17,7 @@ async fn exposition_has_the_names_of_the_contract() {
     };
     let address = "127.77.1.1";
     let port = upstream::serve(address).await;
-    let running = Running::start(&binary, address, &proxy(port)).await;
+    let running = Running::start(&binary, address, port, &[0.1, 0.25]).await;
     for path in ["/", "/a//b%2Fc", "/missing", "/broken"] {
         for _ in 0..25 {
             upstream::get(address, path).await;
@@ -46,18 +46,99 @@ async fn exposition_has_the_names_of_the_contract() {
     drop(running);
 }
 
-fn proxy(application_port: u16) -> Proxy {
-    Proxy {
-        application_port,
-        objectives_seconds: vec![0.1, 0.25],
-        all_families: false,
-    }
-}
-
 /// Rewrites the sample that other tests parse, when asked to.
 fn keep_sample(exposition: &str) {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/envoy.prometheus");
         std::fs::write(path, exposition).unwrap();
     }
+}
+
+/// What the application sees, and what the client gets back, is what they would without Envoy.
+#[tokio::test]
+async fn requests_pass_as_they_came() {
+    let Some(binary) = binary("requests_pass_as_they_came") else {
+        return;
+    };
+    let address = "127.77.1.2";
+    let port = upstream::serve(address).await;
+    let _running = Running::start(&binary, address, port, &[0.1, 0.25]).await;
+    let request = "GET //a/../b%2Fc?q=%20 HTTP/1.1\r\nHost: shop.example\r\nX-MiXed: 1\r\nx_under: 2\r\nX-Request-Id: mine\r\nX-Forwarded-For: 203.0.113.9\r\nConnection: close\r\n\r\n";
+    let answer = upstream::raw(address, 8081, request).await;
+    assert!(answer.contains("HTTP/1.1 //a/../b%2Fc?q=%20"), "{answer}");
+    assert!(answer.contains("\"x-request-id\": \"mine\""), "{answer}");
+    assert!(answer.contains("\"x-forwarded-for\": \"203.0.113.9\""), "{answer}");
+    assert!(answer.contains("\"x_under\": \"2\""), "{answer}");
+    assert!(!answer.contains("x-envoy"), "{answer}");
+    assert!(!answer.contains("server: envoy"), "{answer}");
+    assert!(
+        answer.contains("X-From-Application: yes"),
+        "the case of header names is kept: {answer}"
+    );
+    let old = upstream::raw(address, 8081, "GET /old HTTP/1.0\r\n\r\n").await;
+    assert!(old.contains("200 OK"), "{old}");
+    let upgrade = "GET /socket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    let switched = upstream::raw_until(address, 8081, upgrade, "\r\n\r\n").await;
+    assert!(switched.starts_with("HTTP/1.1 101"), "{switched}");
+}
+
+/// 8181 serves the statistics and nothing else of the administration interface, which has no address of its own.
+#[tokio::test]
+async fn nothing_of_the_administration_is_reachable() {
+    let Some(binary) = binary("nothing_of_the_administration_is_reachable") else {
+        return;
+    };
+    let address = "127.77.1.3";
+    let port = upstream::serve(address).await;
+    let _running = Running::start(&binary, address, port, &[0.1, 0.25]).await;
+    for (method, path) in [
+        ("GET", "/"),
+        ("GET", "/stats"),
+        ("GET", "/config_dump"),
+        ("GET", "/stats/prometheus/../../config_dump"),
+        ("GET", "//stats/prometheus"),
+        ("POST", "/stats/prometheus"),
+        ("POST", "/quitquitquit"),
+        ("POST", "/drain_listeners"),
+    ] {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let answer = upstream::raw(address, 8181, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{method} {path}: {answer}");
+    }
+}
+
+/// The hook that stops the sidecar: clients are told to leave with each answer, nobody is turned away, and a sidecar
+/// among the containers stays for requests in progress.
+#[tokio::test]
+async fn draining_loses_nothing() {
+    let Some(binary) = binary("draining_loses_nothing") else {
+        return;
+    };
+    let address = "127.77.1.4";
+    let port = upstream::serve(address).await;
+    let _running = Running::start(&binary, address, port, &[0.1, 0.25]).await;
+    let before = upstream::raw_until(address, 8081, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n\r\n").await;
+    assert!(!before.to_lowercase().contains("connection: close"), "{before}");
+    let long = tokio::spawn(async move { upstream::get(address, &format!("/{}", "x".repeat(1000))).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let sidecar = support::sidecar(port, &[]);
+    let hook: Vec<String> = serde_json::from_value(sidecar["lifecycle"]["preStop"]["exec"]["command"].clone()).unwrap();
+    let started = std::time::Instant::now();
+    let mut command = tokio::process::Command::new(&hook[0]);
+    command
+        .args(&hook[1..3])
+        .args(["1", "20"])
+        .env("ADMIN_SOCKET", format!("{}{address}", envoy::ADMIN_SOCKET_PREFIX));
+    let mut draining = command.spawn().unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let during = upstream::raw_until(address, 8081, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n\r\n").await;
+    assert!(during.starts_with("HTTP/1.1 200"), "{during}");
+    assert!(during.to_lowercase().contains("connection: close"), "{during}");
+    assert!(draining.wait().await.unwrap().success());
+    assert!(
+        long.is_finished(),
+        "the hook ended after {:?}, before the request in progress",
+        started.elapsed()
+    );
+    long.await.unwrap();
 }

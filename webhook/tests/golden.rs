@@ -9,7 +9,6 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 use support::case::{Asked, Case, Expected};
 use support::{envoy, strict};
 use valence_webhook::Endpoint;
@@ -58,13 +57,17 @@ fn answers_are_the_expected_ones() {
 
 #[test]
 fn a_second_admission_changes_nothing_more() {
+    let mut wrong = Vec::new();
     for file in cases() {
         let mut asked = load(&file);
         let object = asked.case.object.clone();
         let once = asked.ask(&object).object;
-        let twice = asked.ask(&once);
-        assert_eq!(twice.patch, serde_json::json!([]), "{}", file.display());
+        let twice = asked.ask(&once).patch;
+        if twice != serde_json::json!([]) {
+            wrong.push(format!("{}: {twice}", file.display()));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -115,7 +118,6 @@ fn envoy_accepts_every_bootstrap() {
     }
     assert!(!bootstraps.is_empty());
     for bootstrap in bootstraps {
-        let bootstrap: Value = serde_json::from_str(&bootstrap).unwrap();
         for address in ["127.0.0.1", "fd00::1"] {
             envoy::validate(&binary, &envoy::expanded(&bootstrap, address)).unwrap();
         }

@@ -38,6 +38,13 @@ pub(super) fn http2() -> Value {
     })
 }
 
+/// What clients may speak: HTTP/1.0 without a Host too, which HTTP/1.1 would refuse on the way on.
+fn client_http1() -> Value {
+    let mut options = http1();
+    options["default_host_for_http_10"] = json!("localhost");
+    options
+}
+
 pub(super) fn listeners(proxy: &Proxy) -> Value {
     json!([
         listener(proxy, "traffic", names::TRAFFIC_PORT, traffic()),
@@ -65,7 +72,7 @@ fn traffic() -> Value {
         "@type": CONNECTION_MANAGER,
         "stat_prefix": CLUSTER,
         "codec_type": "AUTO",
-        "http_protocol_options": http1(),
+        "http_protocol_options": client_http1(),
         "http2_protocol_options": http2(),
         "common_http_protocol_options": {"max_headers_count": HEADERS},
         "max_request_headers_kb": HEADERS_KIB,

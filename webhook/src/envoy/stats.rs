@@ -72,6 +72,7 @@ fn patterns() -> Vec<Value> {
     let mut patterns = vec![json!({"exact": "server.uptime"})];
     patterns.extend(client_side.map(|name| json!({"exact": format!("http.{CLUSTER}.downstream_rq_{name}")})));
     patterns.extend(application_side.map(|name| json!({"exact": format!("cluster.{CLUSTER}.{name}")})));
-    patterns.push(json!({"prefix": format!("cluster.{CLUSTER}.grpc.")}));
+    let grpc = format!(r"cluster\.{CLUSTER}\.grpc\.(success|failure|total|[0-9]+)");
+    patterns.push(json!({"safe_regex": {"regex": grpc}}));
     patterns
 }

@@ -2,7 +2,7 @@
 
 mod inject;
 mod owner;
-mod ports;
+pub(crate) mod ports;
 mod resize;
 mod resources;
 mod sidecar;
@@ -91,6 +91,9 @@ fn apply(arrival: &Arrival<'_, '_>, choice: Choice, outcome: &mut Outcome) {
         rewriting = Rewriting::of(arrival, None, outcome);
     }
     write(arrival, injection.as_ref(), &rewriting, outcome);
+    if injection.is_none() {
+        ports::keep_names(arrival, outcome);
+    }
 }
 
 fn skip(arrival: &Arrival<'_, '_>, why: String, outcome: &mut Outcome) {

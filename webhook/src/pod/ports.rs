@@ -5,12 +5,18 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use serde_json::{Value, json};
+
 use super::Arrival;
+use super::inject::{self, Choice, Injection};
+use crate::admission::Context;
+use crate::outcome::Outcome;
 use crate::patch::Patch;
 use crate::plans::{Plans, names};
 use crate::protocol::{Protocol, by_annotation, by_app_protocol, by_port_name, is_auxiliary, is_well_known_other};
-use crate::services;
-use crate::view::{Container, ContainerPort, PodSpec, PortAction, PortReference, Probe};
+use crate::services::{self, Renamed};
+use crate::view::{Container, ContainerPort, Metadata, Pod, PodSpec, PortAction, PortReference, Probe};
+use crate::workload::Workload;
 
 /// The application's port that the sidecar fronts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -238,6 +244,138 @@ fn actions<'c>(container: &'c Container<'_>) -> impl Iterator<Item = (String, &'
             .map(|action| (format!("{path}/tcpSocket"), action));
         http.into_iter().chain(tcp)
     })
+}
+
+/// Names ports that Services reach by a name which they were not written with: without it a pod that comes without a
+/// sidecar, of an older revision or after injection was turned off, would get nothing.
+pub(super) fn keep_names(arrival: &Arrival<'_, '_>, outcome: &mut Outcome) {
+    let services = selecting(arrival.context.plans, arrival);
+    let mut done = Vec::new();
+    for renamed in services.iter().flat_map(|service| services::renamed(service)) {
+        if !done.contains(&renamed.number) && !has_name(arrival.spec, &renamed.name) {
+            keep_name(arrival.spec, &renamed, outcome);
+            done.push(renamed.number);
+        }
+    }
+}
+
+fn has_name(spec: &PodSpec<'_>, name: &str) -> bool {
+    let sidecars = spec
+        .init_containers()
+        .iter()
+        .filter(|container| container.restarts_always());
+    let mut ports = spec
+        .containers()
+        .iter()
+        .chain(sidecars)
+        .flat_map(|container| container.ports());
+    ports.any(|port| port.is_tcp() && port.name() == Some(name))
+}
+
+fn keep_name(spec: &PodSpec<'_>, renamed: &Renamed, outcome: &mut Outcome) {
+    let all = spec.containers().iter().enumerate().flat_map(|(position, container)| {
+        let ports = container.ports().iter().enumerate();
+        ports.map(move |(port, declared)| (position, port, declared))
+    });
+    let mut declared = all.filter(|(_, _, port)| port.is_tcp() && port.number() == renamed.number);
+    match declared.next() {
+        Some((container, port, declared)) if declared.name().is_none() => {
+            let path = format!("/spec/containers/{container}/ports/{port}/name");
+            outcome.patch.set(declared.name.is_some(), path, renamed.name.as_str());
+        }
+        Some(_) => outcome.warn(format!(
+            "a Service sends to port {} of this pod by the name {}, which it does not have",
+            renamed.number, renamed.name
+        )),
+        None => {
+            if let Some(container) = spec.containers().first() {
+                let port = Declaration::new(renamed.number, &renamed.name);
+                port.patch("/spec/containers/0", container, &mut outcome.patch);
+            }
+        }
+    }
+}
+
+/// A port that a container is to declare.
+struct Declaration(Value);
+
+impl Declaration {
+    fn new(number: i64, name: &str) -> Self {
+        Self(json!({"name": name, "containerPort": number, "protocol": "TCP"}))
+    }
+
+    fn patch(self, path: &str, container: &Container<'_>, patch: &mut Patch) {
+        if container.ports.is_some() {
+            patch.add(format!("{path}/ports/-"), self.0);
+        } else {
+            patch.add(format!("{path}/ports"), Value::Array(vec![self.0]));
+        }
+    }
+}
+
+/// A port of a template that would be fronted, and has no name that could move to the sidecar.
+pub(crate) struct Unnamed {
+    fronted: Fronted,
+    name: String,
+}
+
+impl Unnamed {
+    /// Finds it, where the pods of a template get a sidecar.
+    pub fn find(context: &Context<'_>, workload: &Workload<'_>, template: &Pod<'_>) -> Option<Self> {
+        let nothing = Metadata::default();
+        let arrival = Arrival {
+            context,
+            namespace: workload.namespace,
+            metadata: template.metadata.as_ref().unwrap_or(&nothing),
+            spec: template.spec.as_ref()?,
+            workload: Some(workload),
+        };
+        let Choice::Inject(Injection { fronted, .. }) = inject::choose(&arrival) else {
+            return None;
+        };
+        let declared = fronted
+            .port
+            .and_then(|port| arrival.spec.containers().get(fronted.container)?.ports().get(port));
+        let name = fronted
+            .name
+            .clone()
+            .unwrap_or_else(|| free_name(arrival.spec).to_owned());
+        declared
+            .is_none_or(|port| port.name().is_none())
+            .then_some(Self { fronted, name })
+    }
+
+    /// The name that another version of the template gives to the same port.
+    pub fn name_in(&self, other: &Pod<'_>) -> Option<String> {
+        let container = other.spec.as_ref()?.containers().get(self.fronted.container)?;
+        let mut ports = container.ports().iter();
+        let port = ports.find(|port| port.is_tcp() && port.number() == i64::from(self.fronted.number))?;
+        port.name().map(str::to_owned)
+    }
+
+    /// Gives the port a name.
+    pub fn patch(&self, name: Option<String>, template: &Pod<'_>, patch: &mut Patch) {
+        let name = name.unwrap_or_else(|| self.name.clone());
+        let path = format!("/spec/template/spec/containers/{}", self.fronted.container);
+        let containers = template.spec.as_ref().map(PodSpec::containers).unwrap_or_default();
+        match (self.fronted.port, containers.get(self.fronted.container)) {
+            (Some(port), _) => patch.add(format!("{path}/ports/{port}/name"), name),
+            (None, Some(container)) => {
+                Declaration::new(i64::from(self.fronted.number), &name).patch(&path, container, patch);
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Number of the port.
+    pub fn number(&self) -> u16 {
+        self.fronted.number
+    }
+}
+
+/// A name for an HTTP port that no port of the pod has yet.
+fn free_name(spec: &PodSpec<'_>) -> &'static str {
+    if has_name(spec, "http") { "valence-http" } else { "http" }
 }
 
 /// Takes the fronted port's name away from the application; what used the name gets the number first.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::owner::Owner;
-use super::resources::{conflict, current, overlay, traits, wanted};
+use super::resources::{conflict, current, overlay, recorded, traits, wanted};
 use crate::admission::Context;
 use crate::amounts::{Amounts, Kind, Pair, QualityOfService, quality_of_service};
 use crate::limits::{Demand, Limits};
@@ -11,7 +11,7 @@ use crate::notices::Reason;
 use crate::outcome::Outcome;
 use crate::plans::{ContainerResources, Plan, names};
 use crate::review::Request;
-use crate::view::{Container, Metadata, Pod, PodSpec, Resources};
+use crate::view::{Container, Metadata, Pod, PodSpec};
 use crate::workload::Workload;
 
 /// A running container whose amounts Valence decides.
@@ -265,7 +265,7 @@ impl<'w> Goals<'w> {
             (Some(plan), true) => Self::Plan(plan),
             (_, false) => metadata
                 .annotation(names::ORIGINAL)
-                .map_or(Self::None, |record| Self::Originals(originals(record))),
+                .map_or(Self::None, |record| Self::Originals(recorded(record))),
             _ => Self::None,
         }
     }
@@ -282,21 +282,6 @@ impl<'w> Goals<'w> {
             Self::None => None,
         }
     }
-}
-
-#[derive(serde::Deserialize)]
-struct Record<'a> {
-    #[serde(borrow)]
-    containers: BTreeMap<String, Resources<'a>>,
-}
-
-/// What the annotation of a pod says that its containers asked for.
-fn originals(record: &str) -> BTreeMap<String, Amounts> {
-    let record = serde_json::from_str::<Record<'_>>(record).ok();
-    let containers = record.iter().flat_map(|record| &record.containers);
-    containers
-        .filter_map(|(name, resources)| Some((name.clone(), Amounts::read(Some(resources)).ok()?)))
-        .collect()
 }
 
 fn read(container: &Container<'_>) -> Result<Amounts, String> {

@@ -1,5 +1,7 @@
 //! Requests and limits of a new pod.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::Arrival;
@@ -11,7 +13,7 @@ use crate::notices::Reason;
 use crate::outcome::Outcome;
 use crate::plans::{ContainerResources, names};
 use crate::record::Annotations;
-use crate::view::{Container, PodSpec};
+use crate::view::{Container, PodSpec, Resources};
 use crate::workload::Workload;
 
 /// A sidecar is not squeezed below this.
@@ -174,6 +176,21 @@ fn sidecar_demand(wanted: Amounts) -> Demand {
     }
 }
 
+#[derive(serde::Deserialize)]
+struct Record<'a> {
+    #[serde(borrow)]
+    containers: BTreeMap<String, Resources<'a>>,
+}
+
+/// The amounts by container that a record of ours holds.
+pub(super) fn recorded(record: &str) -> BTreeMap<String, Amounts> {
+    let record = serde_json::from_str::<Record<'_>>(record).ok();
+    let containers = record.iter().flat_map(|record| &record.containers);
+    containers
+        .filter_map(|(name, resources)| Some((name.clone(), Amounts::read(Some(resources)).ok()?)))
+        .collect()
+}
+
 fn record(containers: &[&Rewritten], amounts: fn(&Rewritten) -> Amounts) -> String {
     let of = |container: &&Rewritten| (container.name.clone(), amounts(container).to_json());
     let containers: Map<_, _> = containers.iter().map(of).collect();
@@ -239,8 +256,15 @@ fn planned(arrival: &Arrival<'_, '_>, current: &Current, outcome: &mut Outcome) 
     let Some(plan) = &workload.plan else {
         return Vec::new();
     };
+    // Asked again about the same pod: what was written, a cut by a quota included, stays.
+    let written = arrival
+        .metadata
+        .annotation(names::EFFECTIVE)
+        .map(recorded)
+        .unwrap_or_default();
     let containers = arrival.spec.containers().iter().zip(&current.containers).enumerate();
     containers
+        .filter(|(_, (container, before))| written.get(container.name()) != Some(*before))
         .filter_map(|(position, (container, before))| {
             let resources = plan.containers.get(container.name())?;
             Some(Rewritten {

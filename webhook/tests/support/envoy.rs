@@ -4,9 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
-use valence_webhook::envoy::{Proxy, bootstrap};
-
 /// The Envoy to test with: `ENVOY_BINARY`, else the one that the demo installs. Says so when there is none.
 pub fn binary(test: &str) -> Option<PathBuf> {
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/bin/envoy");
@@ -39,29 +36,25 @@ pub fn validate(binary: &Path, configuration: &str) -> Result<(), String> {
     }
 }
 
-/// The text of a bootstrap with what the kubelet would fill in.
-pub fn expanded(bootstrap: &Value, address: &str) -> String {
-    let text = bootstrap.to_string();
-    text.replace("$(POD_IP)", address).replace("$(POD_UID)", address)
+/// An argument with what the kubelet would fill in.
+pub fn expanded(argument: &str, address: &str) -> String {
+    argument.replace("$(POD_IP)", address).replace("$(POD_UID)", address)
 }
 
 /// An Envoy process that ends with the value.
 pub struct Running(Child);
 
 impl Running {
-    /// Starts Envoy on an address and waits until it listens.
-    pub async fn start(binary: &Path, address: &str, proxy: &Proxy) -> Self {
-        let configuration = expanded(&bootstrap(proxy), address);
+    /// Starts Envoy as it is injected, on an address, and waits until it listens.
+    pub async fn start(binary: &Path, address: &str, port: u16, objectives_seconds: &[f64]) -> Self {
+        let container = super::sidecar(port, objectives_seconds);
+        let arguments = container["args"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|argument| expanded(argument.as_str().unwrap(), address));
         let child = Command::new(binary)
-            .args([
-                "--disable-hot-restart",
-                "--concurrency",
-                "1",
-                "--log-level",
-                "error",
-                "--config-yaml",
-                &configuration,
-            ])
+            .args(arguments)
             .stdin(Stdio::null())
             .spawn()
             .unwrap();

@@ -10,6 +10,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// Serves HTTP/1.1, HTTP/2 and gRPC on a port of its own.
 pub async fn serve(address: &str) -> u16 {
@@ -19,8 +21,10 @@ pub async fn serve(address: &str) -> u16 {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let service = hyper::service::service_fn(answer);
-                let _ = auto::Builder::new(TokioExecutor::new())
-                    .serve_connection(TokioIo::new(stream), service)
+                let mut builder = auto::Builder::new(TokioExecutor::new());
+                builder.http1().title_case_headers(true);
+                let _ = builder
+                    .serve_connection_with_upgrades(TokioIo::new(stream), service)
                     .await;
             });
         }
@@ -45,8 +49,14 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible
         "/broken" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::OK,
     };
+    if request.headers().contains_key("upgrade") {
+        let switching = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+        let switching = switching.header("connection", "upgrade").header("upgrade", "websocket");
+        return Ok(switching.body(Body::empty()).unwrap());
+    }
     let seen = format!("{:?} {} {:?}", request.version(), request.uri(), request.headers());
-    Ok(Response::builder().status(status).body(Body::from(seen)).unwrap())
+    let response = Response::builder().status(status).header("x-from-application", "yes");
+    Ok(response.body(Body::from(seen)).unwrap())
 }
 
 struct WithTrailers(Option<bytes::Bytes>, Option<HeaderMap>);
@@ -104,4 +114,27 @@ pub async fn scrape(address: &str) -> String {
         .body(Body::empty())
         .unwrap();
     text(client(false).request(request).await.unwrap()).await
+}
+
+/// Sends bytes and reads until the other side closes.
+pub async fn raw(address: &str, port: u16, request: &str) -> String {
+    let mut stream = TcpStream::connect((address, port)).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Sends bytes and reads until a text comes.
+pub async fn raw_until(address: &str, port: u16, request: &str, end: &str) -> String {
+    let mut stream = TcpStream::connect((address, port)).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let mut buffer = [0; 4096];
+    while !answer.contains(end) {
+        let read = stream.read(&mut buffer).await.unwrap();
+        assert_ne!(read, 0, "closed after: {answer}");
+        answer.push_str(&String::from_utf8_lossy(&buffer[..read]));
+    }
+    answer
 }
