@@ -62,6 +62,21 @@ impl Conformal {
         self.margin().max(0.0).exp()
     }
 
+    /// The factor that a share `level` of the latest residuals stayed within; at least 1 and at most [`Conformal::factor`].
+    #[must_use]
+    pub fn factor_at(&self, level: f64) -> f64 {
+        if !self.checked() {
+            return self.factor();
+        }
+        let mut sorted: Vec<f64> = self.residuals.iter().copied().collect();
+        let rank = ((sorted.len() - 1) as f64 * level.clamp(0.0, 1.0)).round() as usize;
+        sorted
+            .select_nth_unstable_by(rank, f64::total_cmp)
+            .1
+            .exp()
+            .clamp(1.0, self.factor())
+    }
+
     /// Whether residuals enough were seen for the bound to mean something.
     #[must_use]
     pub fn checked(&self) -> bool {

@@ -17,7 +17,7 @@ use super::tracker::{Safe, Tracker};
 /// Utilisation taken to be safe before anything says otherwise.
 const PRIOR_UTILISATION: f64 = 0.5;
 /// Utilisation never gone below on account of latency: a table full of violations must not ask for ever more.
-const LEAST_UTILISATION: f64 = 0.2;
+const LEAST_UTILISATION: f64 = 0.3;
 /// Highest utilisation to plan for where the load was never seen.
 const EXTRAPOLATED_UTILISATION: f64 = 0.8;
 /// Load over the highest seen from which a declared throughput is an extrapolation.
@@ -31,6 +31,10 @@ const COVER_SLOPE: f64 = 0.45;
 const MOST_GAIN: f64 = 1.4;
 /// Highest utilisation that a size never tried is planned for.
 const MOST_UNTRIED: f64 = 0.95;
+/// Late requests come at least so many at once, until more was seen.
+const LEAST_DISPERSION: f64 = 3.0;
+/// Share of the present utilisation below which no decision goes on account of latency alone.
+const LEAST_SHARE: f64 = 0.75;
 /// Most replicas without a maximum of the user's.
 const MOST_REPLICAS: u32 = 1000;
 
@@ -91,9 +95,14 @@ impl<'a> Context<'a> {
             let shape = model.shape(objective, settings)?;
             Some(tracker.safe(objective, &shape))
         });
+        let verdict = |(objective, tracker): (&Objective, &Tracker)| {
+            let dispersion = tracker.dispersion().max(LEAST_DISPERSION);
+            model.recent.sober_verdict(objective, dispersion)
+        };
         let violated = objectives
             .iter()
-            .any(|objective| model.recent.verdict(objective) == Verdict::Violated);
+            .zip(&model.trackers)
+            .any(|each| verdict(each) == Verdict::Violated);
         let safe = safe.collect();
         Self {
             model,
@@ -164,7 +173,7 @@ impl<'a> Context<'a> {
         let expected = forecast.expected(horizon).max(day.unwrap_or(0.0));
         Load {
             expected,
-            high: expected * forecast.headroom(self.cover()),
+            high: forecast.high(expected, self.cover()),
         }
     }
 
@@ -225,6 +234,14 @@ impl<'a> Context<'a> {
             flags.push(Flag::ThroughputExceeded);
         }
         flags
+    }
+
+    /// Share of the error budget that is left, of the worst objective.
+    #[must_use]
+    pub fn budget_left(&self) -> f64 {
+        let left = self.objectives.iter().zip(&self.model.trackers);
+        left.map(|(objective, tracker)| tracker.budget.cautious_left(objective))
+            .fold(1.0, f64::min)
     }
 
     /// Exceedance of the newest windows over what is allowed, of the worst objective.
@@ -308,9 +325,9 @@ impl<'a> Context<'a> {
             Caution {
                 state: ModelState::Confident,
                 ..
-            } => LEAST_UTILISATION,
-            _ if self.violated => LEAST_UTILISATION,
-            _ => present.clamp(PRIOR_UTILISATION, 0.8),
+            } => (LEAST_SHARE * present).clamp(LEAST_UTILISATION, 0.8),
+            _ if self.violated => (LEAST_SHARE * present).max(LEAST_UTILISATION),
+            _ => (1.1 * present).clamp(PRIOR_UTILISATION, 0.9),
         };
         safe.utilisation.max(floor)
     }

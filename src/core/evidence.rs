@@ -40,6 +40,12 @@ impl Counts {
         beta::quantile(CONFIDENCE, 0.5 + self.exceeding, 0.5 + self.rest())
     }
 
+    /// Whether the share is at most `share` with the given confidence.
+    #[must_use]
+    pub fn surely_within(&self, share: f64, confidence: f64) -> bool {
+        beta::cumulative(share, 0.5 + self.exceeding, 0.5 + self.rest()) >= confidence
+    }
+
     /// The lower end of that share, 0 to 1.
     #[must_use]
     pub fn lower(&self) -> f64 {
@@ -148,15 +154,26 @@ impl Recent {
     /// good ones before it.
     #[must_use]
     pub fn verdict(&self, objective: &Objective) -> Verdict {
+        self.first_verdict(objective, 1.0)
+    }
+
+    fn first_verdict(&self, objective: &Objective, dispersion: f64) -> Verdict {
         let mut sum = Counts::default();
         for (_, histogram) in self.windows.iter().rev() {
-            sum.add(count(histogram, objective));
+            sum.add(count(histogram, objective).scaled(1.0 / dispersion));
             let verdict = sum.verdict(allowed(objective));
             if verdict != Verdict::Unknown {
                 return verdict;
             }
         }
         Verdict::Unknown
+    }
+
+    /// The verdict to act upon: like [`Recent::verdict`], but late requests come in clusters, so that `dispersion` of them
+    /// count as one.
+    #[must_use]
+    pub fn sober_verdict(&self, objective: &Objective, dispersion: f64) -> Verdict {
+        self.first_verdict(objective, dispersion)
     }
 
     /// Share of the last window's requests that took longer than the response time.
@@ -211,7 +228,7 @@ impl Budget {
     /// comes to rest where as much is spent as is steered for, at six tenths of what is allowed.
     #[must_use]
     pub fn steer(&self, objective: &Objective) -> f64 {
-        allowed(objective) * (0.25 + 0.9 * self.cautious_left(objective)).clamp(0.05, 0.8)
+        allowed(objective) * (0.25 + 0.9 * self.cautious_left(objective)).clamp(0.25, 0.8)
     }
 }
 

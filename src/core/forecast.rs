@@ -19,10 +19,12 @@ const DAMPING_SECONDS: f64 = 120.0;
 const SPACING_SECONDS: f64 = 15.0;
 /// Errors and loads kept: half an hour.
 const KEPT: usize = 120;
+/// How far beyond the highest load of the last half hour a surprise may lead.
+const BEYOND_MOST: f64 = 1.05;
 /// Errors before their quantile is used.
 const ENOUGH: usize = 12;
-/// Headroom while the errors are unknown: the logarithm of 1.25.
-const UNKNOWN: f64 = 0.223;
+/// Headroom while the errors are unknown: the logarithm of 1.1.
+const UNKNOWN: f64 = 0.095;
 /// Level, trend, errors and loads of the last half hour.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
@@ -86,6 +88,17 @@ impl Forecast {
             return UNKNOWN.exp();
         }
         quantile(&self.errors, cover.clamp(0.0, 1.0)).clamp(0.0, 1.1).exp()
+    }
+
+    /// The load to be ready for when `expected` is expected: with headroom for surprises, though for none that lead beyond
+    /// what the last half hour brought, save a little.
+    #[must_use]
+    pub fn high(&self, expected: f64, cover: f64) -> f64 {
+        let most = self.loads.iter().copied().fold(self.latest, f64::max);
+        let likely = BEYOND_MOST * most;
+        (expected * self.headroom(cover))
+            .min(likely.max(expected * self.headroom(0.5)))
+            .max(expected)
     }
 
     /// The load of the last half hour that the share `share` of samples did not exceed, in requests per second.

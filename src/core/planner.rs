@@ -12,6 +12,8 @@ use super::reaction::{Reaction, Situation};
 use super::safety::Table;
 use super::sizing::{Plan, Proposal, Question};
 
+/// Most that latency alone adds in one step, as a factor of the pods that serve.
+const MOST_STEP: f64 = 1.5;
 /// How long to learn before a pod size is chosen, in learning times.
 const SIZE_LEARNING: f64 = 3.0;
 /// Time between two looks for a better pod size, in seconds.
@@ -137,6 +139,7 @@ impl Planner {
             violated,
             explained: busy || exceeded,
             severity: context.severity(),
+            budget_left: context.budget_left(),
             unsettled: window.starting > 0 || arrived || window.trust < 0.5 && model.drift_at <= 0.0,
             current: window.desired,
         };
@@ -158,6 +161,7 @@ impl Planner {
         if self.reaction.floor() > wanted {
             (wanted, bound) = (self.reaction.floor(), Bound::Latency);
         }
+        wanted = wanted.min(self.most_at_once(context, state, current));
         if state == ModelState::MetricsMissing {
             (wanted, bound) = (current.max(self.replicas.unwrap_or(current)), Bound::State);
         }
@@ -177,6 +181,18 @@ impl Planner {
         });
         let held = decided > wanted && !may_shrink;
         (decided.clamp(least, most), if held { Bound::State } else { bound })
+    }
+
+    /// Latency alone asks for no more than a step at a time: what the load needs at the utilisation that was trusted, or
+    /// half as many again as serve now.
+    fn most_at_once(&self, context: &Context<'_>, state: ModelState, current: u32) -> u32 {
+        let (request, limit) = (context.model.request, context.model.limit);
+        let trusted = Some(if self.trusted > 0.0 { self.trusted } else { 0.5 });
+        let by_load = context
+            .need(request, limit, Caution { state, trusted })
+            .map_or(0, |need| need.replicas);
+        let ready = context.model.window.as_ref().map_or(current, |window| window.ready);
+        by_load.max((f64::from(ready) * MOST_STEP).ceil() as u32).max(current)
     }
 
     fn resize(&mut self, context: &Context<'_>, caution: Caution, violated: bool) {

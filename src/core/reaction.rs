@@ -12,6 +12,13 @@ const STEP: f64 = 1.3;
 const HELPED: f64 = 0.75;
 /// Steps without help after which no more is spent.
 const TRIES: u32 = 2;
+/// A violation is let pass while more than this share of the error budget is left, it is below so many times what is
+/// allowed, and it is younger than this.
+const PASSING_BUDGET: f64 = 0.3;
+const PASSING_SEVERITY: f64 = 8.0;
+const PASSING_SECONDS: f64 = 60.0;
+/// Violations nearer to each other than this are one, in seconds.
+const PAUSE_SECONDS: f64 = 40.0;
 /// How long the objective must hold before the extra capacity is let go, in seconds.
 const CALM_SECONDS: f64 = 240.0;
 
@@ -23,6 +30,7 @@ pub struct Reaction {
     /// When the last step was taken and how bad it was then.
     step: Option<(f64, f64)>,
     violated_at: f64,
+    violated_since: f64,
 }
 
 /// The situation at a decision.
@@ -36,6 +44,8 @@ pub struct Situation {
     pub explained: bool,
     /// The share above the response time over what is allowed, of the worst objective.
     pub severity: f64,
+    /// Share of the error budget that is left: while much is, a passing violation is let pass.
+    pub budget_left: f64,
     /// Whether pods are still on their way or have only just arrived.
     pub unsettled: bool,
     /// Replicas in force.
@@ -54,8 +64,11 @@ impl Reaction {
             }
             return false;
         }
+        if situation.now - self.violated_at > PAUSE_SECONDS {
+            self.violated_since = situation.now;
+        }
         self.violated_at = situation.now;
-        if situation.explained || situation.unsettled || self.unattainable() {
+        if self.bearable(situation) || situation.explained || situation.unsettled || self.unattainable() {
             return false;
         }
         let begun = self.step.is_none();
@@ -83,6 +96,13 @@ impl Reaction {
         };
     }
 
+    /// Whether the violation is slight and short, and the error budget can pay for it.
+    fn bearable(&self, situation: &Situation) -> bool {
+        situation.budget_left > PASSING_BUDGET
+            && situation.severity < PASSING_SEVERITY
+            && situation.now - self.violated_since < PASSING_SECONDS
+    }
+
     fn judge(&mut self, situation: &Situation) {
         if let Some((_, before)) = self.step {
             let helped = situation.severity < HELPED * before;
@@ -105,6 +125,7 @@ mod tests {
             violated: true,
             explained: false,
             severity,
+            budget_left: 0.0,
             unsettled: false,
             current,
         }

@@ -14,6 +14,8 @@ use super::evidence::Counts;
 pub const BIN_WIDTH: f64 = 0.05;
 /// Bins: up to 160% of the request; what lies beyond goes into the last.
 pub const BINS: usize = 32;
+/// Confidence with which a utilisation is called safe. The error budget corrects what it lets through.
+const SURE: f64 = 0.6;
 /// Windows that a bin remembers once it has requests enough.
 const WINDOWS: f64 = 20.0;
 
@@ -61,6 +63,19 @@ pub struct Reach {
     pub limit: f64,
 }
 
+/// What is aimed at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Aim {
+    /// The share above the response time to aim at, 0 to 1.
+    pub steer: f64,
+    /// The share never to pass, 0 to 1.
+    pub allowed: f64,
+    /// The largest step beyond what was seen, as a factor.
+    pub step: f64,
+    /// How many late requests come at once, on average: they count as one.
+    pub dispersion: f64,
+}
+
 impl Default for Table {
     fn default() -> Self {
         Self {
@@ -88,6 +103,13 @@ impl Table {
         let step = trust / bin.weight;
         bin.utilisation += step * (sample.utilisation - bin.utilisation);
         bin.ln_latency += step * (sample.latency_seconds.max(1e-6).ln() - bin.ln_latency);
+    }
+
+    /// The share above the response time that the bin of `utilisation` makes expect; `None` where it holds little.
+    #[must_use]
+    pub fn expected(&self, utilisation: f64) -> Option<f64> {
+        let bin = &self.bins[((utilisation / BIN_WIDTH).max(0.0) as usize).min(BINS - 1)];
+        (bin.weight >= 3.0).then(|| bin.counts.share())
     }
 
     /// Keeps only `share` of the weight of everything.
@@ -143,12 +165,23 @@ impl Table {
         self.bins().map(|bin| bin.counts.requests).sum()
     }
 
-    /// How far one may go when `steer` is the share above the response time to aim at, `allowed` the one never to pass,
-    /// and `step` the largest step beyond what was seen, as a factor.
+    /// How far one may go.
     #[must_use]
-    pub fn reach(&self, steer: f64, allowed: f64, step: f64) -> Reach {
-        let blocks = monotone(self.bins());
-        let safe = blocks.iter().rev().find(|block| block.counts.upper() <= steer);
+    pub fn reach(&self, aim: &Aim) -> Reach {
+        let Aim {
+            steer,
+            allowed,
+            step,
+            dispersion,
+        } = *aim;
+        let mut blocks = monotone(self.bins());
+        blocks
+            .iter_mut()
+            .for_each(|block| block.counts = block.counts.scaled(1.0 / dispersion));
+        let safe = blocks
+            .iter()
+            .rev()
+            .find(|block| block.counts.surely_within(steer, SURE));
         let from = safe.map_or(0.0, |block| block.high);
         let bad = blocks
             .iter()
@@ -258,6 +291,13 @@ mod tests {
 
     use super::*;
 
+    const AIM: Aim = Aim {
+        steer: 0.005,
+        allowed: 0.01,
+        step: 1.2,
+        dispersion: 1.0,
+    };
+
     fn sample(utilisation: f64, requests: f64, exceeding: f64) -> Sample {
         Sample {
             utilisation,
@@ -269,7 +309,7 @@ mod tests {
 
     #[test]
     fn nothing_seen_allows_nothing() {
-        let reach = Table::default().reach(0.005, 0.01, 1.2);
+        let reach = Table::default().reach(&AIM);
         assert_eq!((reach.safe, reach.limit), (0.0, 0.0));
     }
 
@@ -277,17 +317,17 @@ mod tests {
     fn few_requests_allow_nothing() {
         let mut table = Table::default();
         table.add(&sample(0.5, 50.0, 0.0), 3000.0);
-        assert!(table.reach(0.005, 0.01, 1.2).safe < 1e-9);
+        assert!(table.reach(&AIM).safe < 1e-9);
     }
 
     #[test]
     fn goes_a_step_beyond_the_safe_and_stays_below_the_bad() {
         let mut table = Table::default();
         table.add(&sample(0.5, 5000.0, 2.0), 3000.0);
-        let reach = table.reach(0.005, 0.01, 1.2);
+        let reach = table.reach(&AIM);
         assert!((reach.safe - 0.5).abs() < 1e-9 && (reach.limit - 0.6).abs() < 1e-9);
         table.add(&sample(0.55, 5000.0, 400.0), 3000.0);
-        let reach = table.reach(0.005, 0.01, 1.2);
+        let reach = table.reach(&AIM);
         assert!(reach.limit > 0.5 && reach.limit < 0.54, "{reach:?}");
         assert!((reach.bad - 0.55).abs() < 1e-9);
     }
@@ -296,9 +336,9 @@ mod tests {
     fn old_violations_fade() {
         let mut table = Table::default();
         table.add(&sample(0.5, 5000.0, 500.0), 3000.0);
-        assert!(table.reach(0.005, 0.01, 1.2).safe < 1e-9);
+        assert!(table.reach(&AIM).safe < 1e-9);
         (0..100).for_each(|_| table.add(&sample(0.5, 5000.0, 1.0), 3000.0));
-        assert!(table.reach(0.005, 0.01, 1.2).safe > 0.49);
+        assert!(table.reach(&AIM).safe > 0.49);
     }
 
     #[test]
@@ -327,7 +367,7 @@ mod tests {
                 let mut table = Table::default();
                 table.add(&sample(0.4, 5000.0, 1.0), 3000.0);
                 table.add(&sample(0.6, requests, exceeding), 3000.0);
-                table.reach(0.005, 0.01, 1.2).limit
+                table.reach(&AIM).limit
             };
             prop_assert!(reach(few + more) <= reach(few) + 1e-9);
         }

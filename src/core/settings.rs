@@ -19,6 +19,8 @@ pub struct Settings {
     pub request_utilisation: f64,
     /// Share of the cost that a new pod size must save before pods are restarted for it, 0 to 1.
     pub least_saving: f64,
+    /// Least that a CPU limit may be, as a multiple of its request.
+    pub least_limit_ratio: f64,
     /// Most that a CPU limit may be, as a multiple of its request.
     pub most_limit_ratio: f64,
     /// Cost of a GiB of requested memory in cores of requested CPU.
@@ -40,7 +42,8 @@ impl Default for Settings {
             learning_seconds: 120.0,
             request_utilisation: 0.95,
             least_saving: 0.1,
-            most_limit_ratio: 2.0,
+            least_limit_ratio: 2.0,
+            most_limit_ratio: 3.0,
             gibibyte_in_cores: 0.13,
             season_seconds: 86_400.0,
             sidecar: "envoy".to_owned(),

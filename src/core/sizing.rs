@@ -19,8 +19,6 @@ const LEAST_PRIMARY_CPU: f64 = 0.05;
 const FACTORS: [f64; 14] = [
     0.5, 0.56, 0.63, 0.71, 0.79, 0.89, 1.0, 1.12, 1.26, 1.41, 1.58, 1.78, 2.0, 2.5,
 ];
-/// Limits that are tried, over the request.
-const RATIOS: [f64; 5] = [1.0, 1.25, 1.5, 1.75, 2.0];
 
 /// A pod size that was decided.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -112,16 +110,24 @@ impl Question<'_> {
     }
 
     fn sizes(&self, work: &Work) -> impl Iterator<Item = Size> {
+        let present = self.present;
+        let most = self.context.model.believed().max(present.request);
+        let ratio = self.limit_ratio();
         let requests = FACTORS
             .iter()
-            .map(|factor| self.within_cpu(self.present.request * factor));
+            .map(move |factor| self.within_cpu(present.request * factor));
         requests
-            .flat_map(|request| RATIOS.map(|ratio| (request, request * ratio)))
-            .filter(|(request, limit)| limit / request <= self.context.settings.most_limit_ratio + 1e-9)
-            .filter(|(_, limit)| *limit >= 0.5 * self.present.limit)
-            .filter(|(request, _)| *request <= self.context.model.believed().max(self.present.request))
-            .map(|(request, limit)| self.size(request, limit))
+            .filter(move |request| *request <= most)
+            .map(move |request| self.size(request, request * ratio))
             .filter(|size| self.has_room(size, work))
+    }
+
+    /// Limit over request: what the load was seen to surge by, and half as much again, since a limit costs nothing while
+    /// nobody else wants the CPU.
+    fn limit_ratio(&self) -> f64 {
+        let surge = self.context.model.forecast.headroom(0.99);
+        let settings = self.context.settings;
+        (1.5 * surge).clamp(settings.least_limit_ratio, settings.most_limit_ratio)
     }
 
     fn size(&self, request: f64, limit: f64) -> Size {

@@ -7,10 +7,18 @@ use super::evidence::{self, Budget, Counts};
 use super::histogram::Histogram;
 use super::latency::{Fit, Shape};
 use super::objective::Objective;
-use super::safety::{Bin, Reach, Sample, Table};
+use super::safety::{Aim, Bin, Reach, Sample, Table};
 
-/// Largest step beyond the utilisation that was seen to be safe, as a factor.
-const STEP: f64 = 1.25;
+/// Largest step beyond the utilisation that was seen to be safe, as a factor: with a spent error budget, and what the
+/// whole budget adds.
+const STEP: f64 = 1.12;
+const STEP_BY_BUDGET: f64 = 0.35;
+/// Share of windows that the curve is to hold for when it is planned by: with a spent budget, and what the whole takes off.
+const LEVEL: f64 = 0.97;
+const LEVEL_BY_BUDGET: f64 = 0.4;
+/// How fast the dispersion is learnt, and how large it may be.
+const DISPERSION_GAIN: f64 = 0.05;
+const MOST_DISPERSION: f64 = 20.0;
 /// Longest time over which windows are put together into one sample, in seconds.
 const LONGEST_SAMPLE_SECONDS: f64 = 300.0;
 /// Requests per allowed late request that a sample should hold: three times 1 / (1 - p), 300 for p99.
@@ -29,6 +37,8 @@ pub struct Tracker {
     pub fit: Option<Fit>,
     /// Samples so far.
     pub samples: f64,
+    /// How much more the count of late requests varies than if each came alone, less one.
+    excess: f64,
     gathering: Gathering,
 }
 
@@ -91,9 +101,14 @@ impl Tracker {
     /// further than a step beyond what was seen, nor near what was seen to be bad.
     #[must_use]
     pub fn safe(&self, objective: &Objective, shape: &Shape) -> Safe {
-        let allowed = evidence::allowed(objective);
-        let reach = self.table.reach(self.budget.steer(objective), allowed, STEP);
-        let bound = self.conformal.factor();
+        let left = self.budget.cautious_left(objective).clamp(0.0, 1.0);
+        let reach = self.table.reach(&Aim {
+            steer: self.budget.steer(objective),
+            allowed: evidence::allowed(objective),
+            step: STEP + STEP_BY_BUDGET * left,
+            dispersion: self.dispersion(),
+        });
+        let bound = self.conformal.factor_at(LEVEL - LEVEL_BY_BUDGET * left);
         let curve = self.fit.map_or(0.0, |fit| {
             fit.safe_utilisation(objective.response_time_seconds, bound, shape)
         });
@@ -117,7 +132,27 @@ impl Tracker {
         self.table = self.table.rescaled(factor);
     }
 
+    /// How many late requests come at once, on average: the variance of their number over that of a binomial count
+    /// (McCullagh and Nelder, "Generalized Linear Models", 2nd ed., section 4.5).
+    #[must_use]
+    pub fn dispersion(&self) -> f64 {
+        1.0 + self.excess
+    }
+
+    fn learn_dispersion(&mut self, sample: &Sample) {
+        let Some(share) = self.table.expected(sample.utilisation).filter(|_| sample.trust > 0.5) else {
+            return;
+        };
+        let expected = sample.counts.requests * share;
+        if expected >= 0.5 {
+            let squared = (sample.counts.exceeding - expected).powi(2) / (expected * (1.0 - share).max(0.01));
+            self.excess += DISPERSION_GAIN * (squared.min(5.0 * MOST_DISPERSION) - 1.0 - self.excess);
+            self.excess = self.excess.clamp(0.0, MOST_DISPERSION - 1.0);
+        }
+    }
+
     fn take(&mut self, sample: &Sample, objective: &Objective, shape: &Shape) {
+        self.learn_dispersion(sample);
         if let Some(fit) = self.fit.filter(|_| sample.trust > 0.5) {
             self.conformal
                 .learn(sample.latency_seconds, fit.predict(sample.utilisation, shape));
@@ -135,6 +170,7 @@ impl Tracker {
             conformal: self.conformal.clone(),
             budget: self.budget,
             samples: self.samples,
+            excess: self.excess,
         }
     }
 
@@ -146,6 +182,7 @@ impl Tracker {
             conformal: saved.conformal,
             budget: saved.budget,
             samples: saved.samples,
+            excess: saved.excess,
             ..Self::default()
         }
     }
@@ -158,6 +195,7 @@ pub struct SavedTracker {
     conformal: Conformal,
     budget: Budget,
     samples: f64,
+    excess: f64,
 }
 
 impl Gathering {
