@@ -67,6 +67,8 @@ struct Saved {
     replicas: Option<u32>,
     trusted: f64,
     sizes: u32,
+    sized_at: f64,
+    larger: Option<Plan>,
 }
 
 /// Writes the checkpoint. Should it be too long, what is least missed goes first: the profile of the day, then the
@@ -135,6 +137,8 @@ fn save(model: &Model, planner: &Planner, objectives: &[Objective]) -> Saved {
         replicas: planner.replicas,
         trusted: planner.trusted,
         sizes: planner.sizes,
+        sized_at: planner.sized_at,
+        larger: planner.larger.clone(),
     }
 }
 
@@ -171,6 +175,8 @@ fn load(saved: Saved, objectives: &[Objective]) -> (Model, Planner) {
         replicas: saved.replicas,
         trusted: saved.trusted,
         sizes: saved.sizes,
+        sized_at: saved.sized_at,
+        larger: saved.larger,
         ..Planner::default()
     };
     (model, planner)

@@ -28,7 +28,9 @@ const MOST_COVER: f64 = 0.97;
 /// How much less is covered when the whole error budget is left.
 const COVER_SLOPE: f64 = 0.45;
 /// Most that another size is believed to raise the safe utilisation, as a factor.
-const MOST_GAIN: f64 = 1.4;
+const MOST_GAIN: f64 = 1.8;
+/// Part of a promised gain that is believed.
+const BELIEVED: f64 = 0.6;
 /// Highest utilisation that a size never tried is planned for.
 const MOST_UNTRIED: f64 = 0.95;
 /// Late requests come at least so many at once, until more was seen.
@@ -356,13 +358,20 @@ impl<'a> Context<'a> {
         };
         let Some(fit) = tracker.fit else { return 0.0 };
         let present = model.shape_of(objective, &work, model.request, model.limit);
-        let other = model.shape_of(objective, &work, request, limit);
+        let mut other = model.shape_of(objective, &work, request, limit);
+        // A smaller pod is not trusted to have more than its share of what the present one has.
+        other.capacity = other
+            .capacity
+            .min(present.capacity * (request / model.request).max(1.0));
+        if request < model.request {
+            other.capacity = other.capacity.min(present.capacity * request / model.request);
+        }
         let resized = fit.resized(present.capacity, other.capacity, cpu_share(&fit, &work));
         let (target, factor) = (objective.response_time_seconds, tracker.conformal.factor());
         let before = fit.safe_utilisation(target, factor, &present);
         let after = resized.safe_utilisation(target, factor, &other);
         let gain = if before > 0.05 {
-            (after / before).min(MOST_GAIN)
+            hoped(after / before)
         } else {
             f64::from(after > 0.05)
         };
@@ -412,6 +421,15 @@ impl<'a> Context<'a> {
             .is_some_and(|safe| {
                 safe.reach.bad.is_infinite() && safe.utilisation >= safe.reach.limit && safe.curve > safe.reach.limit
             })
+    }
+}
+
+/// What is believed of a gain that the curve promises of a size never tried: a loss in full, of a gain a part.
+fn hoped(gain: f64) -> f64 {
+    if gain <= 1.0 {
+        gain
+    } else {
+        (1.0 + BELIEVED * (gain - 1.0)).min(MOST_GAIN)
     }
 }
 

@@ -11,8 +11,9 @@ pub const PERIOD_SECONDS: f64 = 0.1;
 /// E[S^2] / E[S]^2 assumed of the CPU time of a request: that of an exponential law, wider than most services.
 const SECOND_MOMENT: f64 = 2.0;
 
-/// Standard deviations of room: about one period in forty is throttled, each for a part of 100 ms.
-pub const DEVIATIONS: f64 = 2.0;
+/// Standard deviations of room that no size does without; what lies between this and no throttling at all is priced by the
+/// latency curve, which has a term for it.
+pub const DEVIATIONS: f64 = 1.0;
 
 /// The stream of work into one pod.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,7 +69,7 @@ mod tests {
                 per_request: 0.01,
                 used: load * 0.01,
             };
-            stream.least_limit(DEVIATIONS) / stream.used
+            stream.least_limit(2.0) / stream.used
         };
         assert!(ratio(10.0) > ratio(100.0) && ratio(100.0) > ratio(1000.0));
         // 100/s of 10 ms: one core; deviation sqrt(100 * 2 / 0.1) * 0.01 = 0.447.

@@ -222,7 +222,7 @@ pub fn infer_capacity(bins: &[Bin], shape: &Shape, present: Capacity) -> Capacit
         return present;
     };
     let highest = bins.iter().map(|bin| bin.ln_latency).fold(lowest, f64::max);
-    if bins.len() < 4 || highest - lowest < 0.4 {
+    if bins.len() < 6 || highest - lowest < 0.5 {
         return present;
     }
     let used = bins
@@ -249,7 +249,7 @@ pub fn infer_capacity(bins: &[Bin], shape: &Shape, present: Capacity) -> Capacit
         .filter(|capacity| capacity.cores(shape.request, shape.limit) >= 0.95 * used)
         .map(|capacity| (capacity, error(capacity)))
         .min_by(|a, b| a.1.total_cmp(&b.1))
-        .filter(|(_, least)| *least < 0.6 * error(present))
+        .filter(|(_, least)| *least < 0.5 * error(present))
         .map_or(present, |(capacity, _)| capacity)
 }
 

@@ -16,6 +16,8 @@ use super::sizing::{Plan, Proposal, Question};
 const MOST_STEP: f64 = 1.5;
 /// How long to learn before a pod size is chosen, in learning times.
 const SIZE_LEARNING: f64 = 3.0;
+/// How many times the usual saving a smaller size must promise: it may cost the objective, a larger one only money.
+const SMALLER: f64 = 2.0;
 /// Time between two looks for a better pod size, in seconds.
 const SIZE_LOOK_SECONDS: f64 = 60.0;
 
@@ -28,6 +30,10 @@ pub struct Planner {
     pub reaction: Reaction,
     /// The pod size decided last.
     pub plan: Option<Plan>,
+    /// When it was decided, in seconds since the Unix epoch; memory raised in haste does not count.
+    pub sized_at: f64,
+    /// The plan before, where the last one made pods smaller: it comes back should the objective be violated.
+    pub larger: Option<Plan>,
     /// Sizes decided since the application last changed.
     pub sizes: u32,
     /// Replicas decided last.
@@ -143,7 +149,11 @@ impl Planner {
             unsettled: window.starting > 0 || arrived || window.trust < 0.5 && model.drift_at <= 0.0,
             current: window.desired,
         };
-        if self.reaction.consider(&situation) {
+        let begun = self.reaction.consider(&situation);
+        if begun && let Some(larger) = self.larger.take() {
+            self.resized(larger, context.now);
+        }
+        if begun {
             self.tables = model.trackers.iter().map(|tracker| tracker.table.clone()).collect();
         }
     }
@@ -216,23 +226,37 @@ impl Planner {
             self.plan = Some(plan);
         } else if self.due(context, caution.state) {
             self.looked_at = context.now;
+            let least = context.settings.least_saving;
             let wanted = |proposal: &Proposal| {
-                proposal.saving >= context.settings.least_saving && (!violated || proposal.request > model.request)
+                let grows = proposal.request > model.request;
+                proposal.saving >= if grows { least } else { SMALLER * least } && (grows || !violated)
             };
             if let Some(proposal) = question.propose(context.now).filter(wanted) {
-                self.sizes += 1;
-                self.plan = Some(proposal.plan);
+                let before = Plan::of_all(&self.containers(context), context.now);
+                self.larger = (proposal.request < model.request).then_some(before);
+                self.resized(proposal.plan, context.now);
             }
         }
+    }
+
+    fn resized(&mut self, plan: Plan, now: f64) {
+        self.plan = Some(plan);
+        self.sizes += 1;
+        self.sized_at = now;
+        self.reaction.forget();
     }
 
     /// Whether another size may be decided: some time after the last, and the longer the more often it was changed.
     fn due(&self, context: &Context<'_>, state: ModelState) -> bool {
         let settings = context.settings;
         let patience = settings.size_interval_seconds * f64::from(4_u32.pow(self.sizes.saturating_sub(1).min(2)));
-        let since = context.now - self.plan.as_ref().map_or(f64::NEG_INFINITY, |plan| plan.at);
+        let since = if self.sizes == 0 {
+            f64::INFINITY
+        } else {
+            context.now - self.sized_at
+        };
         let learnt = context.now - context.model.since.max(context.model.drift_at);
-        state == ModelState::Confident
+        matches!(state, ModelState::Confident | ModelState::Unattainable)
             && since >= patience
             && learnt >= SIZE_LEARNING * settings.learning_seconds
             && context.now - self.looked_at >= SIZE_LOOK_SECONDS.min(settings.size_interval_seconds)

@@ -109,7 +109,7 @@ impl Reaction {
             self.failures = if helped { 0 } else { self.failures + 1 };
         }
         if !self.unattainable() {
-            self.floor = (f64::from(situation.current) * STEP).ceil() as u32;
+            self.floor = ((f64::from(situation.current) * STEP).round() as u32).max(situation.current + 1);
             self.step = Some((situation.now, situation.severity));
         }
     }
@@ -135,7 +135,7 @@ mod tests {
     fn two_steps_without_help_are_enough() {
         let mut reaction = Reaction::default();
         assert!(reaction.consider(&violated(100.0, 30.0, 4)));
-        assert_eq!(reaction.floor(), 6);
+        assert_eq!(reaction.floor(), 5);
         assert!(!reaction.consider(&violated(160.0, 29.0, 6)));
         assert_eq!((reaction.floor(), reaction.unattainable()), (8, false));
         reaction.consider(&violated(220.0, 31.0, 8));
@@ -159,7 +159,7 @@ mod tests {
             reaction.consider(&violated(step as f64 * 60.0, severity, 4 + step as u32));
             assert!(!reaction.unattainable());
         }
-        assert_eq!(reaction.floor(), 10);
+        assert_eq!(reaction.floor(), 9);
     }
 
     #[test]

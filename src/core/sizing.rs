@@ -16,9 +16,7 @@ const LEAST_CPU: f64 = 0.01;
 /// Least request of the container that does the work, in cores.
 const LEAST_PRIMARY_CPU: f64 = 0.05;
 /// Requests that are tried, as factors of the present one: how far one change may go.
-const FACTORS: [f64; 14] = [
-    0.5, 0.56, 0.63, 0.71, 0.79, 0.89, 1.0, 1.12, 1.26, 1.41, 1.58, 1.78, 2.0, 2.5,
-];
+const FACTORS: [f64; 12] = [0.71, 0.79, 0.89, 1.0, 1.12, 1.26, 1.41, 1.58, 1.78, 2.0, 2.24, 2.5];
 
 /// A pod size that was decided.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,6 +28,17 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A plan of given resources.
+    #[must_use]
+    pub fn of_all(containers: &BTreeMap<String, Resources>, at: f64) -> Self {
+        let containers = containers.iter();
+        let containers = containers.map(|(name, resources)| (name.clone(), to_numbers(resources)));
+        Self {
+            containers: containers.collect(),
+            at,
+        }
+    }
+
     /// The plan as resources.
     #[must_use]
     pub fn resources(&self) -> BTreeMap<String, Resources> {
@@ -127,7 +136,9 @@ impl Question<'_> {
     fn limit_ratio(&self) -> f64 {
         let surge = self.context.model.forecast.headroom(0.99);
         let settings = self.context.settings;
-        (1.5 * surge).clamp(settings.least_limit_ratio, settings.most_limit_ratio)
+        let present = self.present.limit / self.present.request;
+        let least = present.clamp(settings.least_limit_ratio, settings.most_limit_ratio);
+        (1.5 * surge).clamp(least, settings.most_limit_ratio)
     }
 
     fn size(&self, request: f64, limit: f64) -> Size {
