@@ -11,11 +11,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use valence_certs::{Certificates, Managed, Options as CertificateOptions, Source};
+use valence_webhook::{Admission, Plans, Settings, notices};
 
 use super::run::Arguments;
 use crate::cache::Cluster;
 use crate::recommender::lease::{Candidate, Leadership, Pace};
 use crate::recommender::{Options, Recommender};
+use crate::report::events::{Events, relay};
 use crate::report::metrics::{Metrics, certificates, server};
 use crate::report::page::{self, cost::Prices};
 use crate::report::statsd;
@@ -29,6 +31,9 @@ const CERTIFICATES: &str = "valence-webhook-certificates";
 
 /// Name of the MutatingWebhookConfiguration.
 const CONFIGURATION: &str = "valence";
+
+/// Most notices of admission that wait to become Events.
+const NOTICES: usize = 1024;
 
 /// How often gauges are sent by StatsD.
 const STATSD_INTERVAL: Duration = Duration::from_secs(10);
@@ -82,6 +87,7 @@ impl Operator {
         let board = Arc::new(Board::default());
         let metrics = Metrics::new(Arc::clone(&board))?;
         certificates::register(&metrics.registry, self.certificates.status())?;
+        self.admit(client, &metrics).await?;
         self.serve_metrics(metrics.clone()).await?;
         self.serve_page(Arc::clone(&board)).await?;
         if let Some(target) = self.arguments.statsd.clone() {
@@ -94,6 +100,29 @@ impl Operator {
         }
         let leadership = self.compete(client);
         self.recommend(client, leadership, board, metrics);
+        Ok(())
+    }
+
+    /// Serves admission from the caches of this replica.
+    async fn admit(&mut self, client: &Client, metrics: &Metrics) -> anyhow::Result<()> {
+        let listener = self.listen(self.arguments.webhook_port).await?;
+        let (notices, told) = notices::channel(NOTICES);
+        let plans: Arc<dyn Plans> = Arc::clone(&self.cluster) as Arc<dyn Plans>;
+        let counted = valence_webhook::Metrics::register(&metrics.registry)?;
+        let admission = Arc::new(Admission::new(plans, Settings::default(), counted, Arc::new(notices)));
+        let serving = valence_webhook::serve(
+            listener,
+            self.certificates.server_config(),
+            admission,
+            self.close.clone(),
+        );
+        self.tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                warn!(%error, "admission is no longer served");
+            }
+        });
+        let events = Events::new(client.clone(), instance());
+        self.followers.spawn(relay(told, events, Arc::clone(&self.cluster)));
         Ok(())
     }
 

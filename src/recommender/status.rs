@@ -169,18 +169,15 @@ pub fn original_resources(deployment: &Deployment) -> BTreeMap<String, Resources
 /// Replicas as the user wrote them: admission notes them where it put its own in their place.
 #[must_use]
 pub fn original_replicas(deployment: &Deployment) -> Option<u32> {
-    let noted = deployment
+    let record = deployment
         .metadata
         .annotations
         .as_ref()
-        .and_then(|annotations| annotations.get(ORIGINAL_REPLICAS));
-    noted
-        .and_then(|text| text.parse().ok())
-        .or_else(|| Some(desired_replicas(deployment)))
+        .and_then(|annotations| annotations.get(names::ORIGINAL));
+    let noted = record.and_then(|record| serde_json::from_str::<serde_json::Value>(record).ok());
+    let replicas = noted.and_then(|record| u32::try_from(record.get("replicas")?.as_u64()?).ok());
+    replicas.or_else(|| Some(desired_replicas(deployment)))
 }
-
-/// Annotation in which admission notes the replicas that the user wrote.
-const ORIGINAL_REPLICAS: &str = "valence.io/original-replicas";
 
 fn original(deployment: &Deployment) -> Original {
     Original {
@@ -238,4 +235,70 @@ fn rounded(value: f64) -> f64 {
     }
     let scale = 10_f64.powi(3 - value.abs().log10().floor() as i32);
     (value * scale).round() / scale
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn shares_are_never_rounded_up() {
+        assert_eq!(percent(0.999_999), "99.99%");
+        assert_eq!(percent(1.0), "100.00%");
+        assert_eq!(percent(0.98765), "98.76%");
+    }
+
+    #[test]
+    fn numbers_keep_four_digits() {
+        assert!((rounded(0.123_456) - 0.1235).abs() < 1e-12);
+        assert!((rounded(123_456.0) - 123_500.0).abs() < 1e-6);
+        assert_eq!(rounded(f64::NAN), 0.0);
+        assert_eq!(rounded(0.0), 0.0);
+    }
+
+    #[test]
+    fn the_original_is_what_the_user_wrote() {
+        let mut deployment: Deployment = serde_json::from_value(json!({
+            "metadata": {"name": "web"},
+            "spec": {"replicas": 7, "selector": {}, "template": {"spec": {"containers": [
+                {"name": "web", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}},
+                {"name": "log"},
+            ]}}},
+        }))
+        .unwrap();
+        assert_eq!(original_replicas(&deployment), Some(7));
+        let record = (names::ORIGINAL.to_owned(), json!({"replicas": 3}).to_string());
+        deployment.metadata.annotations = Some([record].into());
+        assert_eq!(original_replicas(&deployment), Some(3));
+        let original = original(&deployment);
+        assert_eq!(original.containers[0].requests.cpu.as_deref(), Some("1"));
+        assert_eq!(original.containers[0].requests.memory.as_deref(), Some("1Gi"));
+        assert_eq!(original.containers[1].requests, ResourceAmounts::default());
+    }
+
+    #[test]
+    fn measurements_alone_are_no_new_decision() {
+        let before = RecommendationStatus {
+            replicas: Some(3),
+            reason: "at 100 per second".to_owned(),
+            ..RecommendationStatus::default()
+        };
+        let measured = RecommendationStatus {
+            reason: "at 101 per second".to_owned(),
+            checkpoint: "other".to_owned(),
+            ..before.clone()
+        };
+        let decided = RecommendationStatus {
+            replicas: Some(4),
+            ..before.clone()
+        };
+        assert!(same_decision(&before, &measured));
+        assert!(!same_decision(&before, &decided));
+        let released = unselected(&before, Timestamp::UNIX_EPOCH);
+        assert_eq!(released.replicas, None);
+        assert!(!conditions::find(&released.conditions, "Ready").unwrap().is_true());
+    }
 }

@@ -167,3 +167,111 @@ fn horizontal(cluster: &Cluster, namespace: &str, deployment: &str) -> Option<St
         .find(targets)
         .map(|autoscaler| autoscaler.meta().name.clone().unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+    use crate::cache::keep;
+
+    fn cluster() -> Cluster {
+        let cluster = Cluster::default();
+        for (name, labels) in [("web", json!({"slo": "fast"})), ("batch", json!({"slo": "none"}))] {
+            let deployment = serde_json::from_value(json!({
+                "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "labels": labels,
+                    "annotations": {"valence.io/optimizer.configure": "true", "valence.io/optimizer.min-replicas": "zero"}},
+                "spec": {"replicas": 3, "selector": {}, "template": {"metadata": {"labels": {"app": name}}}},
+            }));
+            cluster.deployments.put("shop", name, deployment.unwrap());
+            for (revision, hash) in [(1_u32, "old"), (2, "new")] {
+                let replica_set = serde_json::from_value(json!({
+                    "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+                    "metadata": {"name": format!("{name}-{hash}"), "namespace": "shop", "labels": {"pod-template-hash": hash},
+                        "annotations": {"deployment.kubernetes.io/revision": revision.to_string()},
+                        "ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": "u", "controller": true}]},
+                }));
+                cluster.replica_sets.put(
+                    "shop",
+                    &format!("{name}-{hash}"),
+                    keep::replica_set(replica_set.unwrap(), None),
+                );
+                let pod = serde_json::from_value(json!({
+                    "metadata": {"name": format!("{name}-{hash}-1"), "namespace": "shop",
+                        "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{name}-{hash}"), "uid": "u", "controller": true}]},
+                    "spec": {"containers": []},
+                }));
+                cluster.pods.put("shop", &format!("{name}-{hash}-1"), pod.unwrap());
+            }
+        }
+        cluster
+    }
+
+    fn objective(name: &str, response_time: &str) -> crate::cache::keep::KnownObjective {
+        let object = serde_json::from_value(json!({
+            "apiVersion": "optimizer.valence.io/v1alpha1", "kind": "ServiceLevelObjective",
+            "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"selector": {"slo": "fast"}, "objectives": [{"type": "HTTP",
+                "http": {"latency": {"percentile": 99, "responseTime": response_time}}}]},
+        }));
+        keep::objective(object.unwrap(), None)
+    }
+
+    #[test]
+    fn the_selected_deployment_comes_with_its_surroundings() {
+        let cluster = cluster();
+        cluster.objectives.put("shop", "fast", objective("fast", "100ms"));
+        let budget = serde_json::from_value(
+            json!({"metadata": {"name": "web"}, "spec": {"selector": {"matchLabels": {"app": "web"}}}}),
+        );
+        cluster.disruption_budgets.put("shop", "web", budget.unwrap());
+        let matched = matched(&cluster);
+        assert_eq!(matched.len(), 1);
+        let web = &matched[&("shop".to_owned(), "web".to_owned())];
+        assert_eq!(web.subject.template, "new");
+        assert_eq!(web.subject.desired_replicas, 3);
+        assert_eq!(web.subject.pods.len(), 2);
+        assert!(web.bounds.live && web.bounds.disruption_budget);
+        assert_eq!(web.bounds.min_replicas, None);
+        assert_eq!(web.ignored.len(), 1);
+    }
+
+    #[test]
+    fn two_objectives_on_one_deployment_both_hold() {
+        let cluster = cluster();
+        cluster.objectives.put("shop", "fast", objective("fast", "100ms"));
+        cluster.objectives.put("shop", "faster", objective("faster", "50ms"));
+        let matched = matched(&cluster);
+        let objectives = &matched[&("shop".to_owned(), "web".to_owned())].objectives;
+        let names: Vec<_> = objectives.iter().map(|objective| objective.slo.as_str()).collect();
+        assert_eq!(names, ["fast", "faster"]);
+    }
+
+    #[test]
+    fn contents_that_cannot_be_used_leave_the_last_good_ones_in_force() {
+        let cluster = cluster();
+        let good = objective("fast", "100ms");
+        let bad: crate::api::ServiceLevelObjective = serde_json::from_value(json!({
+            "apiVersion": "optimizer.valence.io/v1alpha1", "kind": "ServiceLevelObjective",
+            "metadata": {"name": "fast", "namespace": "shop"},
+            "spec": {"selector": {"slo": "fast"}, "objectives": [{"type": "HTTP", "http": {"latency": {"percentile": 99, "responseTime": "fast"}}}]},
+        }))
+        .unwrap();
+        let known = keep::objective(kube::core::DeserializeGuard(Ok(bad)), Some(&good));
+        assert_eq!(
+            known.error.as_ref().unwrap().field,
+            "spec.objectives[0].http.latency.responseTime"
+        );
+        cluster.objectives.put("shop", "fast", known);
+        let unreadable =
+            serde_json::from_value(json!({"metadata": {"name": "broken", "namespace": "shop"}, "spec": "nonsense"}));
+        cluster
+            .objectives
+            .put("shop", "broken", keep::objective(unreadable.unwrap(), None));
+        let matched = matched(&cluster);
+        assert!(
+            (matched[&("shop".to_owned(), "web".to_owned())].objectives[0].response_time_seconds - 0.1).abs() < 1e-12
+        );
+    }
+}

@@ -1,6 +1,7 @@
 //! Events that users see in `kubectl describe`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,8 +11,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use parking_lot::Mutex;
+use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 use tracing::debug;
+use valence_webhook::Notice;
+
+use crate::cache::Cluster;
 
 /// Most notes that are remembered, so that objects without end cannot fill the memory.
 const REMEMBERED: usize = 10_000;
@@ -103,8 +108,51 @@ impl Events {
     }
 }
 
+/// Turns what admission has to tell into Events, until admission ends.
+pub async fn relay(mut notices: Receiver<Notice>, events: Events, cluster: Arc<Cluster>) {
+    while let Some(notice) = notices.recv().await {
+        let about = reference(&notice, &cluster);
+        let type_ = if notice.reason.is_warning() {
+            "Warning"
+        } else {
+            "Normal"
+        };
+        events
+            .publish(type_, &about, notice.reason.name(), &notice.message)
+            .await;
+    }
+}
+
+/// The object that a notice is about, with its unique identifier where it is known: `kubectl describe` finds Events by it.
+fn reference(notice: &Notice, cluster: &Cluster) -> ObjectReference {
+    let deployment = (notice.kind == "Deployment")
+        .then(|| cluster.deployments.get(&notice.namespace, &notice.name))
+        .flatten();
+    let version = if matches!(notice.kind, "Deployment" | "ReplicaSet") {
+        "apps/v1"
+    } else {
+        "v1"
+    };
+    ObjectReference {
+        api_version: Some(version.to_owned()),
+        kind: Some(notice.kind.to_owned()),
+        namespace: Some(notice.namespace.clone()),
+        name: Some(notice.name.clone()),
+        uid: deployment.and_then(|deployment| deployment.metadata.uid.clone()),
+        ..ObjectReference::default()
+    }
+}
+
 fn key(about: &ObjectReference, reason: &str) -> (String, String) {
-    (about.uid.clone().unwrap_or_default(), reason.to_owned())
+    let name = || {
+        format!(
+            "{}/{}/{}",
+            about.kind.as_deref().unwrap_or_default(),
+            about.namespace.as_deref().unwrap_or_default(),
+            about.name.as_deref().unwrap_or_default()
+        )
+    };
+    (about.uid.clone().unwrap_or_else(name), reason.to_owned())
 }
 
 fn shortened(note: &str) -> &str {

@@ -115,11 +115,6 @@ pub(crate) fn name_suffix() -> String {
         .collect()
 }
 
-/// Splits `apiVersion` into group and version.
-pub(crate) fn group_version(api_version: &str) -> (&str, &str) {
-    api_version.split_once('/').unwrap_or(("", api_version))
-}
-
 /// Joins group and version into an `apiVersion`.
 pub(crate) fn api_version(group: &str, version: &str) -> String {
     if group.is_empty() {

@@ -80,6 +80,14 @@ impl Quantity {
         }
     }
 
+    /// The difference.
+    pub(crate) fn minus(self, other: Self) -> Self {
+        Self {
+            nanos: self.nanos - other.nanos,
+            form: self.form,
+        }
+    }
+
     /// The sum, in the form of the first that is not zero.
     pub(crate) fn plus(self, other: Self) -> Self {
         let form = if self.nanos == 0 { other.form } else { self.form };

@@ -12,10 +12,13 @@ use crate::apiserver::registry::Resource;
 use crate::apiserver::store::{Change, ChangeKind, ObjectKey, ResourceKey, Stored, owner_uids};
 
 /// Wakes the collection when a change may leave something without an owner.
-pub(super) fn note(api: &Api, _: &ResourceKey, change: &Change) {
+pub(super) fn note(api: &Api, resource: &ResourceKey, change: &Change) {
     let value = &change.object.value;
     let owned = !owner_uids(value).is_empty();
-    if change.kind == ChangeKind::Deleted || object::is_deleting(value) || (owned && change.kind == ChangeKind::Added) {
+    let counted = change.kind == ChangeKind::Added || &*resource.plural == "resourcequotas";
+    let counted = counted && api.store.count(&api.core("resourcequotas")) > 0;
+    let added = owned && change.kind == ChangeKind::Added;
+    if change.kind == ChangeKind::Deleted || object::is_deleting(value) || added || counted {
         api.cleanup.notify_one();
     }
 }

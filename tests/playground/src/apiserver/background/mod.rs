@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::admission::quota;
 use super::api::Api;
 use super::object;
 use super::store::{ChangeKind, Changes, ResourceKey};
@@ -103,5 +104,6 @@ async fn clean(api: Arc<Api>) {
         let _ = tokio::time::timeout(Duration::from_secs(5), api.cleanup.notified()).await;
         garbage::collect(&api).await;
         namespaces::terminate(&api).await;
+        quota::refresh(&api);
     }
 }

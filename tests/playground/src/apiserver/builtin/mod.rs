@@ -9,6 +9,6 @@ mod strategy;
 mod validation;
 
 pub(crate) use defaults::defaults;
-pub(crate) use resources::{pod_requirements, qos_class};
+pub(crate) use resources::{PodRequirements, pod_requirements, qos_class, quantities};
 pub(crate) use strategy::{decode_secret_strings, has_generation, prepare_create, prepare_update};
 pub(crate) use validation::{validate_create, validate_metadata, validate_update};

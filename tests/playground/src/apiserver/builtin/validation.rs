@@ -285,6 +285,17 @@ fn webhooks(object: &Value) -> Vec<FieldError> {
                 "exactly one of url or service is required",
             ));
         }
+        for (at, condition) in webhook["matchConditions"].as_array().into_iter().flatten().enumerate() {
+            let expression = condition["expression"].as_str().unwrap_or_default();
+            if let Err(why) = crate::apiserver::admission::compile_expression(expression) {
+                let field = format!("{path}.matchConditions[{at}].expression");
+                errors.push(FieldError::invalid(
+                    field,
+                    &condition["expression"],
+                    &format!("compilation failed: {why}"),
+                ));
+            }
+        }
         if webhook["timeoutSeconds"]
             .as_i64()
             .is_some_and(|seconds| !(1..=30).contains(&seconds))

@@ -9,5 +9,5 @@ mod route;
 pub(crate) use body::read_object;
 pub(crate) use negotiate::Accepted;
 pub(crate) use request::{Request, Target};
-pub(crate) use response::{Body, Response};
+pub(crate) use response::Response;
 pub(crate) use route::answer;

@@ -40,14 +40,14 @@ impl Accepted {
                         ..Self::default()
                     };
                 }
-                "application/json" if form("APIGroupDiscoveryList") => {
-                    if parameters.contains(&"v=v2") {
-                        return Self {
-                            aggregated_discovery: true,
-                            ..Self::default()
-                        };
-                    }
+                "application/json" if form("APIGroupDiscoveryList") && parameters.contains(&"v=v2") => {
+                    return Self {
+                        aggregated_discovery: true,
+                        ..Self::default()
+                    };
                 }
+                // An older form of aggregated discovery; what comes next in the list may fit.
+                "application/json" if form("APIGroupDiscoveryList") => {}
                 "application/yaml" => {
                     return Self {
                         yaml: true,

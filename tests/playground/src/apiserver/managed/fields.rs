@@ -93,22 +93,6 @@ impl FieldSet {
         set
     }
 
-    /// Takes out a path and everything below it, for each path of `other` (a removed object has no owners of parts).
-    pub(crate) fn subtract_deep(&mut self, other: &Self) {
-        if other.member {
-            *self = Self::default();
-            return;
-        }
-        for (name, child) in &other.children {
-            if let Some(own) = self.children.get_mut(name) {
-                own.subtract_deep(child);
-                if own.is_empty() {
-                    self.children.remove(name);
-                }
-            }
-        }
-    }
-
     /// Fields that only the server sets belong to nobody.
     pub(crate) fn strip_system_fields(&mut self) {
         for name in ["f:apiVersion", "f:kind"] {

@@ -18,6 +18,7 @@ pub(crate) fn on_create(write: &Write<'_>, object: &mut Value) {
     };
     let mut set = of_value(schema.root(), object);
     set.strip_system_fields();
+    strip_other_part(write, &mut set);
     let manager = Manager::of(write);
     record::write(object, vec![(manager, set)]);
 }
@@ -37,12 +38,13 @@ pub(crate) fn on_update(write: &Write<'_>, current: &Value, object: &mut Value) 
         Some(entries) if entries.is_empty() || entries.iter().all(|entry| entry == &serde_json::json!({})) => {
             Vec::new()
         }
-        Some(_) => record::read(object),
-        None => record::read(current),
+        Some(_) => read(object),
+        None => read(current),
     };
-    let change = fields::compare(schema.root(), current, object);
+    let change = compare(schema.root(), current, object);
     let mut changed = change.set;
     changed.strip_system_fields();
+    strip_other_part(write, &mut changed);
     for (_, set) in &mut managers {
         set.subtract(&change.removed);
         set.subtract(&changed);
@@ -59,6 +61,19 @@ pub(crate) fn on_update(write: &Write<'_>, current: &Value, object: &mut Value) 
     }
     managers.retain(|(_, set)| !set.is_empty());
     record::write(object, managers);
+}
+
+/// The status belongs to who writes the subresource, everything else to who writes the object.
+pub(crate) fn strip_other_part(write: &Write<'_>, set: &mut FieldSet) {
+    if !write.call.resource.status {
+        return;
+    }
+    if write.call.subresource() == "status" {
+        set.children
+            .retain(|name, _| matches!(name.as_str(), "f:status" | "f:metadata"));
+    } else {
+        set.children.remove("f:status");
+    }
 }
 
 /// Whether two states differ in nothing but revision and the record of managers.

@@ -20,6 +20,7 @@ pub(crate) fn server_side_apply(write: &Write<'_>, current: &Value, configuratio
     let mut managers = managed::read(current);
     let mut applied = of_value(schema, configuration);
     applied.strip_system_fields();
+    managed::strip_other_part(write, &mut applied);
     let previous = managers
         .iter()
         .find(|(known, _)| known.same(&manager))

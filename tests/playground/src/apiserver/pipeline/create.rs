@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Outcome, Write, decode, prepare, unstored};
+use crate::apiserver::admission::Attributes;
 use crate::apiserver::status::{ApiError, ApiResult};
 use crate::apiserver::store::Refused;
 use crate::apiserver::{admission, builtin, convert, crd, managed, object};
@@ -34,13 +35,14 @@ async fn attempt(write: &Write<'_>, mut object: Value) -> Outcome {
     let (api, resource) = (write.api(), write.resource());
     let name = object::name(&object).to_owned();
     defaults(write, &mut object);
+    // Recorded before admission: what a webhook sets belongs to nobody.
+    managed::on_create(write, &mut object);
     let attributes = write.attributes("CREATE", &name, None);
-    if admission::mutate(api, write.call.request, &attributes, &mut object).await? {
+    if mutate(write, &attributes, &mut object).await? {
         decode::by_schema(resource, &mut object)?;
         defaults(write, &mut object);
     }
     builtin::prepare_create(api, resource, &mut object)?;
-    managed::on_create(write, &mut object);
     validate(write, &object)?;
     admission::validate(api, write.call.request, &attributes, Some(&object)).await?;
     let stored = convert::to_stored(resource, object);
@@ -68,6 +70,36 @@ async fn attempt(write: &Write<'_>, mut object: Value) -> Outcome {
         })?;
     crd::stored(api, resource, &created.value);
     Ok(created)
+}
+
+/// Mutating admission sees an object that has neither uid nor creation time yet, nor a name when it is generated.
+async fn mutate(write: &Write<'_>, attributes: &Attributes<'_>, object: &mut Value) -> ApiResult<bool> {
+    let mut hidden = vec!["uid", "creationTimestamp", "generation"];
+    let generated = !object::meta(object, "generateName").is_empty();
+    if generated {
+        hidden.push("name");
+    }
+    let metadata = object::metadata_mut(object);
+    let kept: Vec<_> = hidden
+        .iter()
+        .filter_map(|field| Some((*field, metadata.remove(*field)?)))
+        .collect();
+    let name = if generated { "" } else { attributes.name };
+    let changed = admission::mutate(
+        write.api(),
+        write.call.request,
+        &Attributes {
+            name,
+            ..attributes.clone()
+        },
+        object,
+    )
+    .await;
+    let metadata = object::metadata_mut(object);
+    for (field, value) in kept {
+        metadata.insert(field.into(), value);
+    }
+    changed
 }
 
 fn defaults(write: &Write<'_>, object: &mut Value) {

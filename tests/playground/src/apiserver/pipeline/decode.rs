@@ -80,10 +80,10 @@ pub(super) fn by_schema(resource: &Resource, object: &mut Value) -> ApiResult<Ve
         ));
     }
     // Types of custom resources are judged by validation, which names every field that is wrong.
-    for wrong in decoded
+    if let Some(wrong) = decoded
         .mismatches
         .iter()
-        .filter(|wrong| wrong.path.starts_with("metadata"))
+        .find(|wrong| wrong.path.starts_with("metadata"))
     {
         return Err(mismatch(resource, &wrong.path, wrong.expected, wrong.found));
     }

@@ -68,6 +68,8 @@ async fn attempt(write: &Write<'_>, transform: &Transform<'_>) -> Result<Arc<Sto
     prepare::changed_metadata(write, &current, &mut object)?;
     prepare::restrict(write, &current, &mut object);
     defaults(write, &mut object);
+    // Recorded before admission: what a webhook sets belongs to nobody.
+    managed::on_update(write, &current, &mut object);
     let attributes = write.attributes("UPDATE", call.name(), Some(&current));
     if admission::mutate(api, call.request, &attributes, &mut object).await? {
         decode::by_schema(resource, &mut object)?;
@@ -77,7 +79,6 @@ async fn attempt(write: &Write<'_>, transform: &Transform<'_>) -> Result<Arc<Sto
     }
     builtin::prepare_update(api, resource, call.subresource(), &current, &mut object);
     prepare::generation(resource, &current, &mut object);
-    managed::on_update(write, &current, &mut object);
     validate(write, &current, &object)?;
     admission::validate(api, call.request, &attributes, Some(&object)).await?;
     let next = convert::to_stored(resource, object);
@@ -87,18 +88,28 @@ async fn attempt(write: &Write<'_>, transform: &Transform<'_>) -> Result<Arc<Sto
     if managed::unchanged(&stored.value, &next) && !is_finished(&next) {
         return Ok(stored);
     }
+    let resized = call.subresource() == "resize";
+    let _quota = resized
+        .then(|| admission::quota::hold_change(api, resource, &stored.value, &next))
+        .transpose()?;
     commit(write, &stored, next, pinned)
 }
 
 /// Stores the new state, or removes the object when its last finalizer is gone.
 fn commit(write: &Write<'_>, stored: &Stored, next: Value, pinned: bool) -> Result<Arc<Stored>, Trouble> {
     let (api, resource) = (write.api(), write.resource());
-    let outcome = if is_finished(&next) && !delete::waits_for_kubelet(resource, &next) {
+    let removed = is_finished(&next) && !delete::waits_for_kubelet(resource, &next);
+    let outcome = if removed {
         api.store.delete(&resource.key, &write.call.key(), stored.revision)
     } else {
         api.store.update(&resource.key, next, stored.revision)
     };
     match outcome {
+        Ok(updated) if removed => {
+            crd::removed(api, resource, &updated.value);
+            api.cleanup.notify_one();
+            Ok(updated)
+        }
         Ok(updated) => {
             crd::stored(api, resource, &updated.value);
             Ok(updated)

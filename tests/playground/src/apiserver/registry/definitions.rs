@@ -54,7 +54,9 @@ impl Definitions {
 fn wrap_references(document: &mut Value) {
     match document {
         Value::Object(map) => {
+            // A property may itself be called "$ref".
             if map.len() > 1
+                && map.get("$ref").is_some_and(Value::is_string)
                 && let Some(reference) = map.remove("$ref")
             {
                 map.insert("allOf".into(), json!([{ "$ref": reference }]));

@@ -151,12 +151,6 @@ impl Served {
             .find(|resource| resource.key == *key && resource.group == *key.group)
             .cloned()
     }
-
-    /// The resource of a kind.
-    pub(crate) fn by_kind(&self, api_version: &str, kind: &str) -> Option<Arc<Resource>> {
-        let (group, version) = object::group_version(api_version);
-        self.of(group, version).find(|resource| resource.kind == kind).cloned()
-    }
 }
 
 /// Sorts versions as Kubernetes does: stable before beta before alpha, then the higher number.

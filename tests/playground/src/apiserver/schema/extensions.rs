@@ -154,7 +154,8 @@ const MERGED_LISTS: &[Entry] = &[
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
-/// Structs that are replaced as a whole by server-side apply.
+/// Structs that are replaced as a whole by server-side apply. ObjectFieldSelector is one in Kubernetes; here it is merged,
+/// so that the default of its `apiVersion` is not taken for a change.
 const ATOMIC: &[&str] = &[
     "io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector",
     "io.k8s.apimachinery.pkg.apis.meta.v1.OwnerReference",
@@ -164,7 +165,6 @@ const ATOMIC: &[&str] = &[
     "io.k8s.api.core.v1.TypedLocalObjectReference",
     "io.k8s.api.core.v1.SecretKeySelector",
     "io.k8s.api.core.v1.ConfigMapKeySelector",
-    "io.k8s.api.core.v1.ObjectFieldSelector",
     "io.k8s.api.core.v1.ResourceFieldSelector",
     "io.k8s.api.core.v1.NodeSelector",
     "io.k8s.api.core.v1.NodeSelectorTerm",
@@ -196,6 +196,10 @@ pub(crate) fn annotate(definitions: &mut BTreeMap<String, Value>) {
         if let Some(definition) = definitions.get_mut(&format!("io.k8s.api.{definition}")) {
             definition["properties"][field]["x-kubernetes-map-type"] = "atomic".into();
         }
+    }
+    let any_json = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON";
+    if let Some(Value::Object(json)) = definitions.get_mut(any_json) {
+        json.remove("type");
     }
     if let Some(fields) = definitions.get_mut(&format!("{META}.FieldsV1")) {
         fields["x-kubernetes-preserve-unknown-fields"] = true.into();

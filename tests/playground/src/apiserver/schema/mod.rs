@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub(crate) use compile::{compile, definitions};
-pub(crate) use decode::{Decoded, decode};
+pub(crate) use decode::decode;
 pub(crate) use defaults::apply_defaults;
 pub(crate) use extensions::annotate;
 pub(crate) use validate::{required, validate};

@@ -107,11 +107,12 @@ async fn attempt(call: &Call<'_>, paths: &ScalePaths, transform: &Transform<'_>)
         old: Some(&old),
         options: json!({ "kind": "UpdateOptions", "apiVersion": "meta.k8s.io/v1" }),
     };
+    let asked = replicas(call, &new)?;
     admission::mutate(call.api, call.request, &attributes, &mut new).await?;
-    let replicas = replicas(call, &new)?;
+    let admitted = replicas(call, &new)?;
     admission::validate(call.api, call.request, &attributes, Some(&new)).await?;
     let expected = stored.revision.to_string();
-    let changed = pipeline::set_replicas(&write, paths, replicas, &expected)?;
+    let changed = pipeline::set_replicas(&write, paths, asked, admitted, &expected)?;
     Ok(response::json(StatusCode::OK, &scale(paths, &changed.value)))
 }
 
