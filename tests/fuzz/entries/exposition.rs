@@ -3,7 +3,7 @@
 use valence::scrape::envoy;
 use valence::scrape::exposition::{Filter, Limits, parse};
 
-#[path = "../../tests/exposition/reference.rs"]
+#[path = "../../exposition/reference.rs"]
 mod reference;
 
 const FAMILIES: &[&str] = &["requests", "envoy_cluster_upstream_rq_time"];
