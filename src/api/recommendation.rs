@@ -189,6 +189,9 @@ pub struct ContainerRecommendation {
     /// Limits.
     #[serde(default)]
     pub limits: ResourceAmounts,
+    /// Most memory that a running container of this name was last seen to use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_in_use: Option<String>,
 }
 
 /// Amounts as Kubernetes quantities.

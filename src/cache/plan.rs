@@ -13,6 +13,12 @@ pub fn from_status(status: &RecommendationStatus) -> Option<Plan> {
     }
     let mut plan = Plan {
         replicas: status.replicas.and_then(|replicas| u32::try_from(replicas).ok()),
+        // Where it is not live, the replicas are the user's own.
+        original_replicas: status
+            .original
+            .as_ref()
+            .filter(|_| status.live)
+            .and_then(|original| u32::try_from(original.replicas?).ok()),
         target_utilisation: status.target_utilisation,
         reason: status.reason.clone(),
         ..Plan::default()
@@ -35,6 +41,6 @@ fn resources(container: &ContainerRecommendation) -> ContainerResources {
         cpu_limit_millicores: cpu(&container.limits.cpu),
         memory_request_bytes: memory(&container.requests.memory),
         memory_limit_bytes: memory(&container.limits.memory),
-        memory_in_use_bytes: None,
+        memory_in_use_bytes: memory(&container.memory_in_use),
     }
 }

@@ -1,5 +1,6 @@
 //! `valence run`: the operator.
 
+use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -115,6 +116,7 @@ impl Arguments {
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
             .with_target(false);
         // A second subscriber can only be met in a test; the first one stays.
         let _ = match self.log_format {

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use super::managed::Managed;
 use super::slo::Selected;
-use super::status::{original_replicas, original_resources};
+use super::status::original_resources;
 use super::subjects::{Key, Matched, desired_replicas};
 use crate::api::quantity;
 use crate::api::recommendation::{ContainerRecommendation, RecommendationStatus};
@@ -48,7 +48,7 @@ fn workload(matched: &Matched, managed: &Managed) -> Option<Workload> {
         ready_pods: managed.ready_pods(),
         current: if current.is_empty() { original.clone() } else { current },
         usage: managed.usage(),
-        original_replicas: original_replicas(&matched.deployment),
+        original_replicas: Some(managed.original_replicas),
         original,
         load_per_second: managed.load_per_second(),
         compliance: advisor.compliance(),
@@ -141,7 +141,10 @@ fn from_status(cluster: &Cluster, known: &Arc<KnownRecommendation>) -> Option<Wo
             .unwrap_or_default(),
         current: original.clone(),
         usage: BTreeMap::new(),
-        original_replicas: original_replicas(&deployment),
+        original_replicas: status
+            .original
+            .as_ref()
+            .and_then(|original| u32::try_from(original.replicas?).ok()),
         original,
         load_per_second: status
             .observed

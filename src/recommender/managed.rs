@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use super::converge::Convergence;
-use super::subjects::Matched;
+use super::status::noted_replicas;
+use super::subjects::{Matched, desired_replicas};
 use crate::api::RecommendationStatus;
 use crate::api::conditions::Condition;
 use crate::core::decision::{Bounds, Decision};
@@ -25,6 +26,8 @@ pub struct Managed {
     windows: VecDeque<(f64, f64, u64)>,
     /// Requests counted against each objective.
     pub counted: Vec<Counted>,
+    /// Replicas as the user wrote them.
+    pub original_replicas: u32,
     /// What the last observation said.
     pub last: Option<Observation>,
     /// The last decision.
@@ -37,8 +40,6 @@ pub struct Managed {
     pub convergence: Convergence,
     /// The status as it was last written, and when.
     pub written: Option<(RecommendationStatus, Instant)>,
-    /// Since when no ServiceLevelObjective selects it.
-    pub unselected_since: Option<Instant>,
 }
 
 impl Managed {
@@ -60,20 +61,34 @@ impl Managed {
             bounds: matched.bounds,
             windows: VecDeque::new(),
             counted: vec![Counted::default(); matched.objectives.len()],
+            original_replicas: noted_replicas(&matched.deployment)
+                .unwrap_or_else(|| desired_replicas(&matched.deployment)),
             last: None,
             decision: None,
             conditions: Vec::new(),
             scrape_failures: Vec::new(),
             convergence: Convergence::default(),
             written: None,
-            unselected_since: None,
         };
         (managed, problem)
     }
 
+    /// Takes over from the status what is in no checkpoint.
+    pub fn continue_from(&mut self, status: &RecommendationStatus) {
+        self.conditions.clone_from(&status.conditions);
+        let original = status.original.as_ref().filter(|_| status.live);
+        if let Some(replicas) = original.and_then(|original| u32::try_from(original.replicas?).ok()) {
+            self.original_replicas = replicas;
+        }
+    }
+
     /// Takes over what the user changed; what was learnt stays.
     pub fn follow(&mut self, matched: &Matched) {
-        self.unselected_since = None;
+        if let Some(noted) = noted_replicas(&matched.deployment) {
+            self.original_replicas = noted;
+        } else if !self.bounds.live {
+            self.original_replicas = desired_replicas(&matched.deployment);
+        }
         if self.objectives != matched.objectives {
             self.objectives.clone_from(&matched.objectives);
             self.counted = vec![Counted::default(); matched.objectives.len()];

@@ -2,8 +2,7 @@
 //!
 //! One replica does this, the one that holds the Lease; it asks whether it still does before every write.
 
-pub mod annotations;
-mod board;
+pub mod board;
 mod clock;
 mod conditions;
 mod converge;
@@ -204,7 +203,7 @@ impl Recommender {
         let checkpoint = status.map(|status| status.checkpoint.as_str()).unwrap_or_default();
         let (mut managed, problem) = Managed::new(matched, checkpoint, &self.options.settings);
         if let Some(status) = status {
-            managed.conditions.clone_from(&status.conditions);
+            managed.continue_from(status);
         }
         match problem {
             Some(problem) => {

@@ -20,6 +20,7 @@ use crate::core::decision::Decision;
 use crate::core::objective::Objective;
 use crate::core::observation::Resources;
 use crate::core::readout::Compliance;
+use crate::core::units::Bytes;
 use crate::scrape::pods;
 
 /// Composes the status of a Deployment that has been decided about.
@@ -30,8 +31,8 @@ pub fn compose(managed: &Managed, matched: &Matched, decision: &Decision, now: T
         observed_generation: matched.deployment.metadata.generation,
         replicas: decision.replicas.map(replicas),
         current_replicas: Some(replicas(desired_replicas(&matched.deployment))),
-        containers: containers(&decision.containers, &matched.deployment),
-        original: Some(original(&matched.deployment)),
+        containers: in_use(containers(&decision.containers, &matched.deployment), managed),
+        original: Some(original(managed, &matched.deployment)),
         state: format!("{:?}", decision.state),
         live: managed.bounds().live,
         objectives: managed.objectives().iter().map(objective).collect(),
@@ -99,6 +100,14 @@ pub fn same_decision(a: &RecommendationStatus, b: &RecommendationStatus) -> bool
         target_utilisation: None,
         decided_at: None,
         checkpoint: String::new(),
+        containers: status
+            .containers
+            .iter()
+            .map(|container| ContainerRecommendation {
+                memory_in_use: None,
+                ..container.clone()
+            })
+            .collect(),
         conditions: status
             .conditions
             .iter()
@@ -144,6 +153,7 @@ fn container(name: &str, resources: &Resources) -> ContainerRecommendation {
             cpu: resources.cpu_limit.map(cpu_text),
             memory: resources.memory_limit.map(memory_text),
         },
+        memory_in_use: None,
     }
 }
 
@@ -166,24 +176,30 @@ pub fn original_resources(deployment: &Deployment) -> BTreeMap<String, Resources
         .collect()
 }
 
-/// Replicas as the user wrote them: admission notes them where it put its own in their place.
+/// Replicas as the user wrote them, where admission noted them when it put its own in their place.
 #[must_use]
-pub fn original_replicas(deployment: &Deployment) -> Option<u32> {
-    let record = deployment
-        .metadata
-        .annotations
-        .as_ref()
-        .and_then(|annotations| annotations.get(names::ORIGINAL));
-    let noted = record.and_then(|record| serde_json::from_str::<serde_json::Value>(record).ok());
-    let replicas = noted.and_then(|record| u32::try_from(record.get("replicas")?.as_u64()?).ok());
-    replicas.or_else(|| Some(desired_replicas(deployment)))
+pub fn noted_replicas(deployment: &Deployment) -> Option<u32> {
+    let record = deployment.metadata.annotations.as_ref()?.get(names::ORIGINAL)?;
+    let record: serde_json::Value = serde_json::from_str(record).ok()?;
+    u32::try_from(record.get("replicas")?.as_u64()?).ok()
 }
 
-fn original(deployment: &Deployment) -> Original {
+fn original(managed: &Managed, deployment: &Deployment) -> Original {
     Original {
-        replicas: original_replicas(deployment).and_then(|replicas| i32::try_from(replicas).ok()),
+        replicas: i32::try_from(managed.original_replicas).ok(),
         containers: containers(&original_resources(deployment), deployment),
     }
+}
+
+/// Adds the most memory that any pod was last seen to use, in steps of 16 MiB so that it does not change all the time.
+fn in_use(mut containers: Vec<ContainerRecommendation>, managed: &Managed) -> Vec<ContainerRecommendation> {
+    for container in &mut containers {
+        let pods = managed.last.iter().flat_map(|last| &last.pods);
+        let used = pods.filter_map(|pod| pod.containers.get(&container.name)?.memory);
+        let most = used.max().map(|most| Bytes(most.0.next_multiple_of(16 << 20)));
+        container.memory_in_use = most.map(memory_text);
+    }
+    containers
 }
 
 fn objective(objective: &Objective) -> ObjectiveSummary {
@@ -269,14 +285,14 @@ mod tests {
             ]}}},
         }))
         .unwrap();
-        assert_eq!(original_replicas(&deployment), Some(7));
+        assert_eq!(noted_replicas(&deployment), None);
         let record = (names::ORIGINAL.to_owned(), json!({"replicas": 3}).to_string());
         deployment.metadata.annotations = Some([record].into());
-        assert_eq!(original_replicas(&deployment), Some(3));
-        let original = original(&deployment);
-        assert_eq!(original.containers[0].requests.cpu.as_deref(), Some("1"));
-        assert_eq!(original.containers[0].requests.memory.as_deref(), Some("1Gi"));
-        assert_eq!(original.containers[1].requests, ResourceAmounts::default());
+        assert_eq!(noted_replicas(&deployment), Some(3));
+        let containers = containers(&original_resources(&deployment), &deployment);
+        assert_eq!(containers[0].requests.cpu.as_deref(), Some("1"));
+        assert_eq!(containers[0].requests.memory.as_deref(), Some("1Gi"));
+        assert_eq!(containers[1].requests, ResourceAmounts::default());
     }
 
     #[test]

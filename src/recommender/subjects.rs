@@ -8,12 +8,14 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::{Selector, SelectorExt};
 use kube::{Resource, ResourceExt};
+use valence_webhook::Plans;
+use valence_webhook::annotations::{InvalidAnnotation, Wishes};
 
-use super::annotations::{self, Ignored};
 use crate::cache::Cluster;
 use crate::cache::keep;
 use crate::core::decision::Bounds;
 use crate::core::objective::Objective;
+use crate::core::units::{Bytes, Cores};
 use crate::scrape::Subject;
 
 /// Namespace and name of a Deployment.
@@ -29,7 +31,7 @@ pub struct Matched {
     /// What the user allows.
     pub bounds: Bounds,
     /// Annotations whose value is ignored.
-    pub ignored: Vec<Ignored>,
+    pub ignored: Vec<InvalidAnnotation>,
     /// What to scrape.
     pub subject: Subject,
     /// A HorizontalPodAutoscaler that owns the replicas.
@@ -104,7 +106,7 @@ impl Surroundings {
 
     fn describe(&self, cluster: &Cluster, deployment: Arc<Deployment>, objectives: Vec<Objective>) -> Matched {
         let name = deployment.name_any();
-        let wishes = annotations::read(deployment.annotations());
+        let wishes = Wishes::read(|key| deployment.annotations().get(key).map(String::as_str));
         let mut pods = self.pods.get(&name).cloned().unwrap_or_default();
         pods.sort_by_key(|pod| pod.name_any());
         let subject = Subject {
@@ -118,17 +120,15 @@ impl Surroundings {
             pods,
             name: name.clone(),
         };
-        let bounds = Bounds {
-            disruption_budget: self.has_budget(&deployment),
-            ..wishes.bounds
-        };
+        let bounds = bounds(&wishes, &deployment, self.has_budget(&deployment));
         let horizontal = horizontal(cluster, &self.namespace, &name);
-        let vertical = valence_webhook::Plans::active_vertical_pod_autoscaler(cluster, &self.namespace, &name);
+        let vertical = cluster.active_vertical_pod_autoscaler(&self.namespace, &name);
+        let vertical = vertical.filter(|_| !wishes.override_vertical);
         Matched {
             deployment,
             objectives,
             bounds,
-            ignored: wishes.ignored,
+            ignored: wishes.invalid,
             subject,
             horizontal,
             vertical,
@@ -141,6 +141,32 @@ impl Surroundings {
             .and_then(|metadata| metadata.labels.clone())
             .unwrap_or_default();
         self.budgets.iter().any(|budget| budget.matches(&labels))
+    }
+}
+
+/// What the user allows, as the core takes it. Amounts are those of the application's container, the first one; admission
+/// holds every container to its own.
+fn bounds(wishes: &Wishes, deployment: &Deployment, disruption_budget: bool) -> Bounds {
+    let spec = deployment.spec.template.spec.as_ref();
+    let container = spec
+        .and_then(|spec| spec.containers.first())
+        .map(|container| container.name.as_str())
+        .unwrap_or_default();
+    let replicas = |replicas: Option<u64>| replicas.and_then(|replicas| u32::try_from(replicas).ok());
+    let cores = |millicores: Option<u64>| millicores.map(|millicores| Cores(millicores as f64 / 1000.0));
+    let (cpu, memory) = (
+        wishes.bounds.cpu_millicores(container),
+        wishes.bounds.memory_bytes(container),
+    );
+    Bounds {
+        min_replicas: replicas(wishes.bounds.replicas.min),
+        max_replicas: replicas(wishes.bounds.replicas.max),
+        min_cpu: cores(cpu.min),
+        max_cpu: cores(cpu.max),
+        min_memory: memory.min.map(Bytes),
+        max_memory: memory.max.map(Bytes),
+        disruption_budget,
+        live: wishes.configure,
     }
 }
 

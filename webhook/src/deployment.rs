@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::admission::Context;
 use crate::notices::Reason;
 use crate::outcome::Outcome;
-use crate::plans::names;
+use crate::plans::{Plan, names};
 use crate::pod::ports::Unnamed;
 use crate::record::{self, Annotations};
 use crate::replicas::{Asked, explain, wanted};
@@ -30,7 +30,7 @@ pub fn admit(context: &Context<'_>, request: &Request<'_, Deployment<'_>>, revie
     let workload = Workload::new(context.plans, request.namespace(), name, &labels, annotation);
     workload.report_invalid(&mut outcome);
     let asked = asked(object, request.old_object.as_ref());
-    let records = Records::read(object, request.old_object.as_ref());
+    let records = Records::read(object, request.old_object.as_ref()).or_of(workload.plan.as_deref());
     if workload.is_live() {
         set(&workload, asked, &records, metadata, &mut outcome);
     } else {
@@ -127,6 +127,17 @@ impl Records {
         Self {
             original: read(names::ORIGINAL),
             effective: read(names::EFFECTIVE),
+        }
+    }
+
+    /// A workload that was scaled through `deployments/scale` alone has no record of its own yet.
+    fn or_of(self, plan: Option<&Plan>) -> Self {
+        match plan.and_then(|plan| plan.original_replicas.zip(plan.replicas)) {
+            Some((original, effective)) if self.original.is_none() => Self {
+                original: Some(i64::from(original)),
+                effective: Some(i64::from(effective)),
+            },
+            _ => self,
         }
     }
 

@@ -71,6 +71,9 @@ pub struct LatencyObjective {
 pub struct Plan {
     /// Replicas to run; `None` while the recommender does not know.
     pub replicas: Option<u32>,
+    /// Replicas that the user asked for before the Deployment went live, where the recommender knows them: a Scale has
+    /// no annotations to write them down in.
+    pub original_replicas: Option<u32>,
     /// Requests and limits by container name. A container that is not named here is left as it is.
     pub containers: BTreeMap<String, ContainerResources>,
     /// Requests and limits of the injected sidecar, once learnt from its own usage.

@@ -56,7 +56,7 @@ enum Command {
         #[arg(long, value_parser = duration)]
         period: Option<Duration>,
         /// Argument of `valence run`; given once or more, instead of those that make it quick enough to watch.
-        #[arg(long = "operator-argument", default_values = ["--scrape-interval=5s", "--decision-interval=5s"])]
+        #[arg(long = "operator-argument", default_values = ["--scrape-interval=5s", "--decision-interval=5s", "--hurried"])]
         operator_arguments: Vec<String>,
     },
     /// Serves the sample application.
