@@ -29,6 +29,8 @@ const MOST_COVER: f64 = 0.97;
 const COVER_SLOPE: f64 = 0.45;
 /// Most that another size is believed to raise the safe utilisation, as a factor.
 const MOST_GAIN: f64 = 1.8;
+/// Utilisation that a curve must allow for ratios of it to mean something.
+const LEAST_CURVE: f64 = 0.15;
 /// Part of a promised gain that is believed.
 const BELIEVED: f64 = 0.6;
 /// Highest utilisation that a size never tried is planned for.
@@ -367,17 +369,16 @@ impl<'a> Context<'a> {
             other.capacity = other.capacity.min(present.capacity * request / model.request);
         }
         let resized = fit.resized(present.capacity, other.capacity, cpu_share(&fit, &work));
-        let (target, factor) = (objective.response_time_seconds, tracker.conformal.factor());
+        let (target, factor) = (objective.response_time_seconds, tracker.planning_factor(objective));
         let before = fit.safe_utilisation(target, factor, &present);
         let after = resized.safe_utilisation(target, factor, &other);
-        let gain = if before > 0.05 {
-            hoped(after / before)
+        // Where the present size hardly keeps the objective at all there is nothing to take a multiple of.
+        let hoped = if before > LEAST_CURVE {
+            now * hoped(after / before)
         } else {
-            f64::from(after > 0.05)
+            BELIEVED * after
         };
-        (now * gain)
-            .min(MOST_UNTRIED.max(now))
-            .min(MOST_UNTRIED * limit / request)
+        hoped.min(MOST_UNTRIED.max(now)).min(MOST_UNTRIED * limit / request)
     }
 
     fn need_of(&self, size: &Size, load: &Load, work: &Work, state: ModelState) -> Need {

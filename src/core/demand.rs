@@ -15,6 +15,8 @@ const ORIGIN_WEIGHT: f64 = 0.5;
 const GATE: f64 = 4.0;
 /// Outliers of one sign in a row that mean drift.
 const DRIFT_RUN: i32 = 5;
+/// Observations after a change until which the old line is scaled: so few lie too close together for a line of their own.
+const SCALED: f64 = 12.0;
 /// Observations before the line is used.
 const ENOUGH: f64 = 3.0;
 
@@ -31,6 +33,8 @@ pub struct Demand {
     /// Run of outliers: positive when CPU lies above the line.
     run: i32,
     observations: f64,
+    /// The line before the application changed: idle and per request; its shape is kept while the new one is scaled.
+    before: Option<(f64, f64)>,
 }
 
 /// What an observation did.
@@ -69,14 +73,14 @@ impl Demand {
         self.take(load, value, 1.0);
     }
 
-    /// Forgets all but `share` of what was learnt: the application has changed.
-    pub fn forget(&mut self, share: f64) {
-        for sum in [&mut self.weight, &mut self.x, &mut self.y, &mut self.xx, &mut self.xy] {
-            *sum *= share;
-        }
-        self.observations = 0.0;
-        self.run = 0;
-        self.spread = self.spread.max(0.1);
+    /// The application has changed: only the shape of the line is kept, and scaled to what comes.
+    pub fn forget(&mut self) {
+        let before = (self.weight > 0.0).then(|| self.line()).filter(|line| line.1 > 0.0);
+        *self = Self {
+            spread: self.spread.max(0.1),
+            before: before.or(self.before),
+            ..Self::default()
+        };
     }
 
     /// Whether enough was seen to use the line.
@@ -130,12 +134,26 @@ impl Demand {
         if self.run.abs() < DRIFT_RUN {
             return Learnt::HeldBack;
         }
-        self.forget(0.02);
+        self.forget();
         self.take(load, cpu, 1.0);
         Learnt::Drift
     }
 
     fn line(&self) -> (f64, f64) {
+        match self.before {
+            Some(before) if self.observations < SCALED => self.scaled(before),
+            _ => self.fitted(),
+        }
+    }
+
+    /// The line from before the change times what CPU has grown by since.
+    fn scaled(&self, (idle, per_request): (f64, f64)) -> (f64, f64) {
+        let expected = idle * self.weight + per_request * self.x;
+        let scale = if expected > 0.0 { self.y / expected } else { 1.0 };
+        (idle * scale, per_request * scale)
+    }
+
+    fn fitted(&self) -> (f64, f64) {
         let weight = self.weight + ORIGIN_WEIGHT;
         let spread = weight * self.xx - self.x * self.x;
         if self.xx <= 0.0 || spread <= 0.0 {

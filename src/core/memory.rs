@@ -65,7 +65,7 @@ impl Memory {
 
     /// The pod template changed: what it used before says little.
     pub fn forget(&mut self) {
-        self.line.forget(0.1);
+        self.line.forget();
         self.floor = 0.0;
         self.windows = 0.0;
     }

@@ -22,6 +22,8 @@ use super::window::{ContainerWindow, Window};
 const CPU_LAG_SECONDS: f64 = 60.0;
 /// Limit in cores assumed of a container with neither limit nor request.
 const UNKNOWN_LIMIT: f64 = 1.0;
+/// Windows that may be missing before the next one is not trusted.
+const MOST_GAP: f64 = 3.0;
 /// Use above which an application is known to keep more than one core busy.
 const MORE_THAN_ONE_CORE: f64 = 1.1;
 
@@ -50,6 +52,8 @@ pub struct Model {
     pub template: String,
     /// Replicas that the Deployment asks for, also when blind.
     pub desired: Option<u32>,
+    /// Last usable window, learnt from or not, in seconds since the Unix epoch; 0 if none.
+    pub seen_at: f64,
     /// First usable window, in seconds since the Unix epoch; 0 if none.
     pub since: f64,
     /// Last change of the application, in seconds since the Unix epoch; 0 if none.
@@ -83,6 +87,9 @@ impl Model {
         let Some(window) = Window::new(observation) else {
             return changed;
         };
+        if self.after_a_gap(&window) {
+            return changed;
+        }
         if self.since <= 0.0 {
             self.since = window.at;
         }
@@ -91,7 +98,7 @@ impl Model {
         self.learn_latency(&window, observation, objectives, settings);
         self.window = Some(window);
         if drifted && !changed {
-            self.drift(observation.at_seconds, 1.0);
+            self.drift(observation.at_seconds);
         }
         changed || drifted
     }
@@ -189,19 +196,27 @@ impl Model {
         self.trackers = after.iter().map(|objective| kept(objective, before, &old)).collect();
     }
 
-    /// The application changed at `at`: relearn. `share` is what is kept of the demand.
-    fn drift(&mut self, at: f64, share: f64) {
+    /// The application changed at `at`: relearn.
+    fn drift(&mut self, at: f64) {
         self.drift_at = at;
         self.capacity = Capacity::default();
-        self.demands.values_mut().for_each(|demand| demand.forget(share));
+        self.demands.values_mut().for_each(|demand| demand.forget());
         self.trackers.iter_mut().for_each(Tracker::drift);
+    }
+
+    /// Counters that were not read for a while have gathered what no single window holds: the first after a gap is only
+    /// what the next ones are measured from.
+    fn after_a_gap(&mut self, window: &Window) -> bool {
+        let gap = self.seen_at > 0.0 && window.at - self.seen_at > MOST_GAP * window.seconds;
+        self.seen_at = window.at;
+        gap
     }
 
     fn changed_template(&mut self, observation: &Observation) -> bool {
         let changed = !self.template.is_empty() && self.template != observation.template;
         self.template.clone_from(&observation.template);
         if changed {
-            self.drift(observation.at_seconds, 0.05);
+            self.drift(observation.at_seconds);
             self.memories.values_mut().for_each(Memory::forget);
         }
         changed

@@ -45,6 +45,8 @@ pub enum Binding {
 
 /// Price of a core of limit in cores of request.
 const LIMIT_PRICE: f64 = 0.03;
+/// How much more than the cheapest size one may cost that is preferred for being larger.
+const NEAR: f64 = 1.03;
 /// What a pod costs besides its application, in cores, where its sidecar is not known.
 const POD_OVERHEAD: f64 = 0.01;
 
@@ -118,13 +120,15 @@ impl Market<'_> {
         sum / self.loads.len().max(1) as f64
     }
 
-    /// The cheapest of `sizes` and its cost; the first of equals.
+    /// The cheapest of `sizes` and its cost; of those that cost nearly the same the largest, which is the fastest.
     #[must_use]
     pub fn cheapest(&self, sizes: impl Iterator<Item = Size>) -> Option<(Size, f64)> {
-        sizes
-            .map(|size| (size, self.cost(&size)))
-            .filter(|(_, cost)| cost.is_finite())
-            .min_by(|a, b| a.1.total_cmp(&b.1))
+        let priced: Vec<(Size, f64)> = sizes.map(|size| (size, self.cost(&size))).collect();
+        let least = priced.iter().map(|(_, cost)| *cost).fold(f64::INFINITY, f64::min);
+        let near = priced
+            .into_iter()
+            .filter(|(_, cost)| cost.is_finite() && *cost <= NEAR * least);
+        near.max_by(|a, b| a.0.request.total_cmp(&b.0.request))
     }
 }
 

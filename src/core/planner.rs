@@ -16,6 +16,8 @@ use super::sizing::{Plan, Proposal, Question};
 const MOST_STEP: f64 = 1.5;
 /// How long to learn before a pod size is chosen, in learning times.
 const SIZE_LEARNING: f64 = 3.0;
+/// The same while the objective is violated: a larger size may be the cure.
+const SIZE_LEARNING_VIOLATED: f64 = 0.75;
 /// How many times the usual saving a smaller size must promise: it may cost the objective, a larger one only money.
 const SMALLER: f64 = 2.0;
 /// Time between two looks for a better pod size, in seconds.
@@ -224,7 +226,7 @@ impl Planner {
         };
         if let Some(plan) = question.urgent(context.now, &self.containers(context)) {
             self.plan = Some(plan);
-        } else if self.due(context, caution.state) {
+        } else if self.due(context, caution.state, violated) {
             self.looked_at = context.now;
             let least = context.settings.least_saving;
             let wanted = |proposal: &Proposal| {
@@ -247,7 +249,7 @@ impl Planner {
     }
 
     /// Whether another size may be decided: some time after the last, and the longer the more often it was changed.
-    fn due(&self, context: &Context<'_>, state: ModelState) -> bool {
+    fn due(&self, context: &Context<'_>, state: ModelState, violated: bool) -> bool {
         let settings = context.settings;
         let patience = settings.size_interval_seconds * f64::from(4_u32.pow(self.sizes.saturating_sub(1).min(2)));
         let since = if self.sizes == 0 {
@@ -256,9 +258,15 @@ impl Planner {
             context.now - self.sized_at
         };
         let learnt = context.now - context.model.since.max(context.model.drift_at);
-        matches!(state, ModelState::Confident | ModelState::Unattainable)
+        let known = matches!(state, ModelState::Confident | ModelState::Unattainable);
+        let learning = if violated {
+            SIZE_LEARNING_VIOLATED
+        } else {
+            SIZE_LEARNING
+        };
+        (known || violated && state != ModelState::MetricsMissing)
             && since >= patience
-            && learnt >= SIZE_LEARNING * settings.learning_seconds
+            && learnt >= learning * settings.learning_seconds
             && context.now - self.looked_at >= SIZE_LOOK_SECONDS.min(settings.size_interval_seconds)
     }
 }

@@ -108,7 +108,7 @@ impl Tracker {
             step: STEP + STEP_BY_BUDGET * left,
             dispersion: self.dispersion(),
         });
-        let bound = self.conformal.factor_at(LEVEL - LEVEL_BY_BUDGET * left);
+        let bound = self.planning_factor(objective);
         let curve = self.fit.map_or(0.0, |fit| {
             fit.safe_utilisation(objective.response_time_seconds, bound, shape)
         });
@@ -117,6 +117,13 @@ impl Tracker {
             curve,
             reach,
         }
+    }
+
+    /// Factor over the curve that is planned by: a bound that holds the more often the less of the error budget is left.
+    #[must_use]
+    pub fn planning_factor(&self, objective: &Objective) -> f64 {
+        let left = self.budget.cautious_left(objective).clamp(0.0, 1.0);
+        self.conformal.factor_at(LEVEL - LEVEL_BY_BUDGET * left)
     }
 
     /// The application changed: what was seen says less.
