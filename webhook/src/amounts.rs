@@ -100,7 +100,7 @@ impl Amounts {
     ///
     /// # Errors
     /// Names the field that is not a quantity.
-    pub fn read(resources: Option<&Resources<'_>>) -> Result<Self, String> {
+    pub(crate) fn read(resources: Option<&Resources<'_>>) -> Result<Self, String> {
         let requests = resources.and_then(|resources| resources.requests.as_ref());
         let limits = resources.and_then(|resources| resources.limits.as_ref());
         let pair = |kind| {
@@ -113,6 +113,15 @@ impl Amounts {
             cpu: pair(Kind::Cpu)?,
             memory: pair(Kind::Memory)?,
         })
+    }
+
+    /// Reads the `resources` of a container, as JSON.
+    ///
+    /// # Errors
+    /// Says what is not understood.
+    pub fn parse(resources: &str) -> Result<Self, String> {
+        let resources = serde_json::from_str::<Option<Resources<'_>>>(resources).map_err(|error| error.to_string())?;
+        Self::read(resources.as_ref())
     }
 
     /// One resource.
@@ -151,7 +160,7 @@ impl Amounts {
     }
 
     /// Writes these amounts over those of a container at `path`; other resources stay.
-    pub fn patch(&self, path: &str, current: Option<&Resources<'_>>, patch: &mut Patch) {
+    pub(crate) fn patch(&self, path: &str, current: Option<&Resources<'_>>, patch: &mut Patch) {
         let Some(current) = current else {
             let resources = self.to_json();
             if resources.as_object().is_some_and(|resources| !resources.is_empty()) {

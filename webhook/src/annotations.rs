@@ -173,9 +173,9 @@ impl<'a, F: Fn(&str) -> Option<&'a str>> Reader<F> {
         let replicas = value
             .parse::<u32>()
             .ok()
-            .filter(|replicas| (1..=100_000).contains(replicas));
+            .filter(|replicas| (1..=10_000).contains(replicas));
         if replicas.is_none() {
-            self.complain(annotation, value, "is not a whole number of replicas from 1 to 100000");
+            self.complain(annotation, value, "is not a whole number of replicas from 1 to 10000");
         }
         replicas.map(u64::from)
     }
@@ -290,7 +290,7 @@ mod tests {
         );
         assert_eq!(wishes.bounds.cpu_millicores("app"), Range::default());
         let first = wishes.invalid.first().map(ToString::to_string);
-        let message = "valence.io/optimizer.min-replicas: \"two\" is not a whole number of replicas from 1 to 100000; it is ignored";
+        let message = "valence.io/optimizer.min-replicas: \"two\" is not a whole number of replicas from 1 to 10000; it is ignored";
         assert_eq!(first.as_deref(), Some(message));
     }
 }

@@ -18,6 +18,7 @@ mod outcome;
 mod patch;
 pub mod plans;
 mod pod;
+mod policies;
 mod protocol;
 pub mod quantity;
 mod record;

@@ -5,8 +5,6 @@ use tokio::sync::mpsc;
 /// Why something is worth telling; the reason of the Event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// A sidecar was injected.
-    Injected,
     /// A sidecar was due and was not injected.
     InjectionSkipped,
     /// Values of a user gave way to those of Valence.
@@ -26,7 +24,6 @@ impl Reason {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Injected => "Injected",
             Self::InjectionSkipped => "InjectionSkipped",
             Self::Overridden => "Overridden",
             Self::Capped => "Capped",
@@ -39,7 +36,7 @@ impl Reason {
     /// Whether somebody should look at it.
     #[must_use]
     pub const fn is_warning(self) -> bool {
-        !matches!(self, Self::Injected | Self::Released | Self::Overridden)
+        !matches!(self, Self::Released | Self::Overridden)
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 /// The view of the cluster and of the recommender that admission decides from.
 ///
@@ -49,6 +50,13 @@ pub trait Plans: Send + Sync + 'static {
 
     /// HorizontalPodAutoscalers of a namespace.
     fn horizontal_pod_autoscalers(&self, namespace: &str) -> Vec<Arc<HorizontalPodAutoscaler>>;
+
+    /// NetworkPolicies of a namespace. Where they are not known, a policy that admits traffic to the application's port by
+    /// its number goes unnoticed.
+    fn network_policies(&self, namespace: &str) -> Vec<Arc<NetworkPolicy>> {
+        let _ = namespace;
+        Vec::new()
+    }
 
     /// Name of a VerticalPodAutoscaler in a mode that changes pods (`Auto`, `Recreate`, `Initial`, `InPlaceOrRecreate`)
     /// and that targets the Deployment.

@@ -1,5 +1,6 @@
 //! How many replicas a Deployment gets.
 
+use crate::notices::Reason;
 use crate::outcome::Outcome;
 use crate::plans::names;
 use crate::workload::Workload;
@@ -44,7 +45,6 @@ pub fn explain(workload: &Workload<'_>, asked: Asked, set: i64, outcome: &mut Ou
     if set == asked.replicas || !asked.is_change() {
         return;
     }
-    outcome.overrides = asked.before.is_some();
     outcome.warn(format!(
         "Deployment {}/{} gets {set} replicas instead of {}: {} (annotate {}: \"false\" to decide yourself)",
         workload.namespace,
@@ -53,4 +53,13 @@ pub fn explain(workload: &Workload<'_>, asked: Asked, set: i64, outcome: &mut Ou
         workload.reason(),
         names::CONFIGURE,
     ));
+    if asked.before.is_some() {
+        outcome.overrides = true;
+        let message = format!(
+            "{} replicas were asked for, {set} are set: {}",
+            asked.replicas,
+            workload.reason()
+        );
+        outcome.notice(workload.subject(), Reason::Overridden, message);
+    }
 }

@@ -8,6 +8,7 @@ use crate::amounts::Amounts;
 use crate::injection::{self, wish};
 use crate::patch::Patch;
 use crate::plans::names;
+use crate::policies;
 
 /// Annotation that the kubelet gives to the image of a static pod.
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -73,9 +74,24 @@ pub(super) fn choose(arrival: &Arrival<'_, '_>) -> Choice {
     }
     let native = arrival.context.settings.native_sidecars;
     let found = obstacle(arrival, native).map_or_else(|| ports::find(arrival), Err);
+    let found = found.and_then(|fronted| unless_shut_off(arrival, fronted));
     match found {
         Ok(fronted) => Choice::Inject(Injection { fronted, native }),
         Err(why) => Choice::Skip(why),
+    }
+}
+
+/// A NetworkPolicy by numbers would shut the sidecar off from those who may reach the application.
+fn unless_shut_off(arrival: &Arrival<'_, '_>, fronted: Fronted) -> Result<Fronted, String> {
+    let policies = arrival.context.plans.network_policies(arrival.namespace);
+    let label = |key: &str| arrival.metadata.label(key);
+    match policies::obstacle(&policies, label, fronted.number, fronted.name.as_deref()) {
+        None => Ok(fronted),
+        Some(policy) => Err(format!(
+            "NetworkPolicy {policy} admits traffic to port {} by its number, and none to port {} (let it name the port)",
+            fronted.number,
+            names::TRAFFIC_PORT,
+        )),
     }
 }
 

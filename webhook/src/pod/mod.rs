@@ -65,10 +65,24 @@ pub fn admit(context: &Context<'_>, request: &Request<'_, Pod<'_>>) -> Outcome {
         spec,
         workload: workload.as_ref(),
     };
-    outcome.owner_unknown = owner.is_missing() && inject::is_enabled(&arrival);
+    if owner.is_missing() && inject::is_enabled(&arrival) {
+        unknown(&arrival, owner.name.as_deref().unwrap_or_default(), &mut outcome);
+    }
     let choice = inject::choose(&arrival);
     apply(&arrival, choice, &mut outcome);
     outcome
+}
+
+/// The Deployment may be seen in a moment: then this answer is not the one that is given.
+fn unknown(arrival: &Arrival<'_, '_>, deployment: &str, outcome: &mut Outcome) {
+    outcome.owner_unknown = true;
+    let subject = Subject {
+        kind: "Deployment",
+        namespace: arrival.namespace,
+        name: deployment,
+    };
+    let message = format!("a pod came before Deployment {deployment} was known: it is admitted as it is");
+    outcome.tell(subject, Reason::InjectionSkipped, message);
 }
 
 fn apply(arrival: &Arrival<'_, '_>, choice: Choice, outcome: &mut Outcome) {

@@ -244,6 +244,12 @@ impl Resize<'_, '_> {
                     self.workload.reason(),
                     names::CONFIGURE,
                 ));
+                let message = format!(
+                    "a resize of container {} was set back: {}",
+                    running.container.name(),
+                    self.workload.reason()
+                );
+                outcome.notice(self.workload.subject(), Reason::Overridden, message);
             }
         }
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Arrival;
 use super::inject::Injection;
 use crate::amounts::Amounts;
-use crate::envoy::{ADMIN_SOCKET_PREFIX, Proxy, bootstrap};
+use crate::envoy::{ADMIN_SOCKET_PREFIX, Proxy, bootstrap_text};
 use crate::plans::names;
 
 /// Names of the sidecar's ports in the hand-written form; that of the traffic port gives way to a name that moves.
@@ -80,7 +80,7 @@ fn arguments(arrival: &Arrival<'_, '_>, injection: &Injection, amounts: Amounts)
         .workload
         .map(|workload| workload.objectives.as_slice())
         .unwrap_or_default();
-    let bootstrap = bootstrap(&Proxy {
+    let bootstrap = bootstrap_text(&Proxy {
         application_port: injection.fronted.number,
         objectives_seconds: objectives
             .iter()

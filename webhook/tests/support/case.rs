@@ -125,6 +125,15 @@ impl Asked {
         }
     }
 
+    /// Asks with any bytes.
+    pub fn answer(
+        &self,
+        endpoint: Endpoint,
+        review: &[u8],
+    ) -> Result<valence_webhook::Answer, valence_webhook::ReviewError> {
+        self.admission.answer(endpoint, review)
+    }
+
     /// Asks about an object and applies the answer to it.
     pub fn ask(&mut self, object: &Value) -> Answered {
         let endpoint = self.case.endpoint();

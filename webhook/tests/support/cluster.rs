@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -33,6 +34,7 @@ pub struct Cluster {
     pub limit_ranges: Vec<Value>,
     pub resource_quotas: Vec<Value>,
     pub horizontal_pod_autoscalers: Vec<Value>,
+    pub network_policies: Vec<Value>,
 }
 
 /// An objective of a case.
@@ -155,6 +157,10 @@ impl Plans for Cluster {
 
     fn horizontal_pod_autoscalers(&self, _: &str) -> Vec<Arc<HorizontalPodAutoscaler>> {
         typed(&self.horizontal_pod_autoscalers)
+    }
+
+    fn network_policies(&self, _: &str) -> Vec<Arc<NetworkPolicy>> {
+        typed(&self.network_policies)
     }
 
     fn active_vertical_pod_autoscaler(&self, _: &str, deployment: &str) -> Option<String> {
