@@ -230,6 +230,8 @@ async fn client() -> anyhow::Result<Client> {
     // Watches bring their own timeout; a request that hangs must not hold up a cycle for minutes.
     config.connect_timeout = Some(Duration::from_secs(5));
     config.write_timeout = Some(Duration::from_secs(15));
+    // kube-rs would ask again after 429 and 503, for minutes in the end; here the next cycle does.
+    config.default_retry = false;
     Ok(Client::try_from(config)?)
 }
 

@@ -50,17 +50,15 @@ impl Playground {
             ..ServerOptions::in_directory(&directory)
         };
         let server = Arc::new(Server::start(server).await.context("the API server did not start")?);
-        let client = server.client(&User::administrator())?;
+        let client = client_of(&server, &User::administrator())?;
         let tasks = Tasks::default();
-        let informers = Arc::new(Informers::start(
-            &server.client(&User::service_account("kube-system", "informers"))?,
-            &tasks,
-        ));
+        let watching = client_of(&server, &User::service_account("kube-system", "informers"))?;
+        let informers = Arc::new(Informers::start(&watching, &tasks));
         let kubelet = Kubelet::start(node(&server, network, &options)?, &informers, &tasks);
         controllers::start(&informers, &tasks, |name| {
-            server.client(&User::service_account("kube-system", name))
+            client_of(&server, &User::service_account("kube-system", name))
         })?;
-        let scheduling = server.client(&User {
+        let scheduling = client_of(&server, &User {
             name: "system:kube-scheduler".into(),
             ..User::administrator()
         })?;
@@ -229,6 +227,13 @@ fn is_settled(deployment: &Deployment) -> bool {
         && status.terminating_replicas.unwrap_or(0) == 0
 }
 
+/// A client that hears every refusal at once: kube-rs by itself asks again after 429 and 503, for minutes in the end.
+fn client_of(server: &Server, user: &User) -> anyhow::Result<Client> {
+    let mut config = server.client_config(user)?;
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
+}
+
 fn temporary_directory() -> PathBuf {
     std::env::temp_dir().join(format!(
         "valence-playground-{}-{:08x}",
@@ -244,7 +249,7 @@ fn services_beside(network: &Network) -> Ipv4Addr {
 }
 
 fn node(server: &Arc<Server>, network: Network, options: &Options) -> anyhow::Result<Node> {
-    let client = server.client(&User::node(&options.node.name))?;
+    let client = client_of(server, &User::node(&options.node.name))?;
     let events = controllers::events::Events::new(client.clone(), "kubelet", Some(&options.node.name));
     // The server holds the kubelet as a hook: the way back must not keep it alive.
     let issuer: Weak<Server> = Arc::downgrade(server);

@@ -50,13 +50,9 @@ pub struct Window {
 }
 
 impl Window {
-    /// Requests offered per second.
+    /// Requests offered per second; the first second counts as a whole one.
     pub fn rate(&self) -> f64 {
-        if self.seconds > 0.0 {
-            self.offered as f64 / self.seconds
-        } else {
-            0.0
-        }
+        self.offered as f64 / self.seconds.max(1.0)
     }
 
     /// The share of requests that were slower than the bound or failed.
