@@ -17,6 +17,7 @@ pub fn filled(deployments: usize) -> Arc<Cluster> {
     cluster.horizontal_pod_autoscalers.set_filled();
     cluster.limit_ranges.set_filled();
     cluster.resource_quotas.set_filled();
+    cluster.network_policies.set_filled();
     cluster.disruption_budgets.set_filled();
     cluster.vertical_pod_autoscalers.set_filled();
     let names = || (0..deployments).map(|index| (format!("team-{}", index % NAMESPACES), format!("service-{index}")));

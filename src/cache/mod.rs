@@ -15,6 +15,7 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::watcher;
 use kube::{Api, Client};
@@ -48,6 +49,8 @@ pub struct Cluster {
     pub limit_ranges: Arc<Index<LimitRange>>,
     /// ResourceQuotas.
     pub resource_quotas: Arc<Index<ResourceQuota>>,
+    /// NetworkPolicies.
+    pub network_policies: Arc<Index<NetworkPolicy>>,
     /// PodDisruptionBudgets.
     pub disruption_budgets: Arc<Index<PodDisruptionBudget>>,
     /// VerticalPodAutoscalers that change pods.
@@ -93,6 +96,11 @@ impl Cluster {
                 .run(),
         );
         tasks.spawn(
+            one("NetworkPolicy", client, &self.network_policies, keep::whole)
+                .maybe()
+                .run(),
+        );
+        tasks.spawn(
             one("PodDisruptionBudget", client, &self.disruption_budgets, keep::whole)
                 .maybe()
                 .run(),
@@ -120,6 +128,7 @@ impl Cluster {
             ("HorizontalPodAutoscalers", self.horizontal_pod_autoscalers.filled()),
             ("LimitRanges", self.limit_ranges.filled()),
             ("ResourceQuotas", self.resource_quotas.filled()),
+            ("NetworkPolicies", self.network_policies.filled()),
             ("PodDisruptionBudgets", self.disruption_budgets.filled()),
             ("VerticalPodAutoscalers", self.vertical_pod_autoscalers.filled()),
         ]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use valence_webhook::{LatencyObjective, Plan, Plans};
 
 use super::Cluster;
@@ -68,6 +69,10 @@ impl Plans for Cluster {
 
     fn horizontal_pod_autoscalers(&self, namespace: &str) -> Vec<Arc<HorizontalPodAutoscaler>> {
         self.horizontal_pod_autoscalers.of(namespace)
+    }
+
+    fn network_policies(&self, namespace: &str) -> Vec<Arc<NetworkPolicy>> {
+        self.network_policies.of(namespace)
     }
 
     fn active_vertical_pod_autoscaler(&self, namespace: &str, deployment: &str) -> Option<String> {

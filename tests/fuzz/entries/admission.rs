@@ -113,6 +113,7 @@ fn cluster() -> Cluster {
     cluster.horizontal_pod_autoscalers.set_filled();
     cluster.limit_ranges.set_filled();
     cluster.resource_quotas.set_filled();
+    cluster.network_policies.set_filled();
     cluster.disruption_budgets.set_filled();
     cluster.vertical_pod_autoscalers.set_filled();
     cluster
