@@ -166,6 +166,7 @@ fn load(saved: Saved, objectives: &[Objective]) -> (Model, Planner) {
         most_used: saved.most_used,
         request: saved.request,
         limit: saved.limit,
+        settled: (saved.request, saved.limit),
         ..Model::default()
     };
     let planner = Planner {

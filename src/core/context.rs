@@ -272,7 +272,9 @@ impl<'a> Context<'a> {
     pub fn need(&self, request: f64, limit: f64, caution: Caution) -> Option<Need> {
         let work = self.work?;
         let needs = self.objectives.iter().enumerate().map(|(index, objective)| {
-            let safe = self.safe_of(index, objective, request, limit, caution);
+            let safe = self
+                .safe_of(index, objective, request, limit, caution)
+                .max(LEAST_UTILISATION);
             self.need_of(
                 &Size { request, limit, safe },
                 &self.load_of(objective),

@@ -228,7 +228,7 @@ impl Budget {
     /// comes to rest where as much is spent as is steered for, at six tenths of what is allowed.
     #[must_use]
     pub fn steer(&self, objective: &Objective) -> f64 {
-        allowed(objective) * (0.25 + 0.9 * self.cautious_left(objective)).clamp(0.25, 0.8)
+        allowed(objective) * (0.25 + 0.9 * self.cautious_left(objective)).clamp(0.35, 0.8)
     }
 }
 

@@ -22,6 +22,8 @@ use super::window::{ContainerWindow, Window};
 const CPU_LAG_SECONDS: f64 = 60.0;
 /// Limit in cores assumed of a container with neither limit nor request.
 const UNKNOWN_LIMIT: f64 = 1.0;
+/// What a table keeps of its weight when the pods have another size.
+const SIZE_FADE: f64 = 0.3;
 /// Windows that may be missing before the next one is not trusted.
 const MOST_GAP: f64 = 3.0;
 /// Use above which an application is known to keep more than one core busy.
@@ -66,6 +68,8 @@ pub struct Model {
     pub request: f64,
     /// CPU limit of a pod in the last window, in cores.
     pub limit: f64,
+    /// Request and limit when all pods last had the same, in cores; 0 before.
+    pub settled: (f64, f64),
     /// Load per pod over the lag of CPU metrics: (instant, requests per second).
     pub loads: VecDeque<(f64, f64)>,
 }
@@ -312,21 +316,25 @@ impl Model {
         let Some((request, limit)) = self.size(settings) else {
             return;
         };
-        if self.request > 0.0 {
-            let (by_request, by_limit) = (request / self.request, limit / self.limit);
-            if (by_request - 1.0).abs() > 0.03 || (by_limit - 1.0).abs() > 0.03 {
-                let factor = if by_request > 1.0 {
-                    (by_limit / by_request).min(1.0)
-                } else {
-                    1.0
-                };
-                for tracker in &mut self.trackers {
-                    tracker.rescale(factor);
-                    tracker.table.fade(0.3);
-                }
+        (self.request, self.limit) = (request, limit);
+        let rolling = self.window.as_ref().is_some_and(|window| window.rolling);
+        let (settled_request, settled_limit) = self.settled;
+        if rolling && settled_request > 0.0 {
+            return;
+        }
+        self.settled = (request, limit);
+        let (by_request, by_limit) = (request / settled_request, limit / settled_limit);
+        if settled_request > 0.0 && ((by_request - 1.0).abs() > 0.03 || (by_limit - 1.0).abs() > 0.03) {
+            let factor = if by_request > 1.0 {
+                (by_limit / by_request).min(1.0)
+            } else {
+                1.0
+            };
+            for tracker in &mut self.trackers {
+                tracker.rescale(factor);
+                tracker.table.fade(SIZE_FADE);
             }
         }
-        (self.request, self.limit) = (request, limit);
     }
 
     /// CPU request and limit of the primary container over the ready pods. One that is not set is derived from the

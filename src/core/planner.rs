@@ -18,6 +18,8 @@ const MOST_STEP: f64 = 1.5;
 const SIZE_LEARNING: f64 = 3.0;
 /// The same while the objective is violated: a larger size may be the cure.
 const SIZE_LEARNING_VIOLATED: f64 = 0.75;
+/// Share of the pods that a rolling update leaves.
+const ROLLING: f64 = 0.75;
 /// How many times the usual saving a smaller size must promise: it may cost the objective, a larger one only money.
 const SMALLER: f64 = 2.0;
 /// Time between two looks for a better pod size, in seconds.
@@ -174,6 +176,7 @@ impl Planner {
             (wanted, bound) = (self.reaction.floor(), Bound::Latency);
         }
         wanted = wanted.min(self.most_at_once(context, state, current));
+        wanted = self.while_rolling(context, wanted);
         if state == ModelState::MetricsMissing {
             (wanted, bound) = (current.max(self.replicas.unwrap_or(current)), Bound::State);
         }
@@ -193,6 +196,16 @@ impl Planner {
         });
         let held = decided > wanted && !may_shrink;
         (decided.clamp(least, most), if held { Bound::State } else { bound })
+    }
+
+    /// A rolling update takes up to a quarter of the pods away (the default of `maxUnavailable`): so many more are needed.
+    fn while_rolling(&self, context: &Context<'_>, wanted: u32) -> u32 {
+        let rolling = context.bounds.live && context.model.window.as_ref().is_some_and(|window| window.rolling);
+        if rolling {
+            (f64::from(wanted) / ROLLING).ceil() as u32
+        } else {
+            wanted
+        }
     }
 
     /// Latency alone asks for no more than a step at a time: what the load needs at the utilisation that was trusted, or

@@ -16,6 +16,8 @@ pub const BIN_WIDTH: f64 = 0.05;
 pub const BINS: usize = 32;
 /// Confidence with which a utilisation is called safe. The error budget corrects what it lets through.
 const SURE: f64 = 0.6;
+/// Part of the allowed share up to which the lowest block is good enough: nothing shows that less utilisation is better.
+const NO_BETTER: f64 = 0.85;
 /// Windows that a bin remembers once it has requests enough.
 const WINDOWS: f64 = 20.0;
 
@@ -181,7 +183,8 @@ impl Table {
         let safe = blocks
             .iter()
             .rev()
-            .find(|block| block.counts.surely_within(steer, SURE));
+            .find(|block| block.counts.surely_within(steer, SURE))
+            .or_else(|| blocks.first().filter(|block| good_enough(block, aim)));
         let from = safe.map_or(0.0, |block| block.high);
         let bad = blocks
             .iter()
@@ -270,6 +273,12 @@ fn monotone<'a>(bins: impl Iterator<Item = &'a Bin>) -> Vec<Block> {
         }
     }
     blocks
+}
+
+/// Whether a block that nothing lies below has requests enough, and few enough of them late.
+fn good_enough(block: &Block, aim: &Aim) -> bool {
+    let requests = block.counts.requests * aim.dispersion;
+    requests >= 3.0 / aim.allowed && block.counts.surely_within(NO_BETTER * aim.allowed, SURE)
 }
 
 /// Where the share would reach `steer` if its logarithm rose evenly from the safe block to the bad one.

@@ -11,8 +11,11 @@ use super::safety::{Aim, Bin, Reach, Sample, Table};
 
 /// Largest step beyond the utilisation that was seen to be safe, as a factor: with a spent error budget, and what the
 /// whole budget adds.
-const STEP: f64 = 1.12;
-const STEP_BY_BUDGET: f64 = 0.35;
+const STEP: f64 = 1.2;
+const STEP_BY_BUDGET: f64 = 0.25;
+/// Utilisation up to which a part of what the curve allows is believed without having been seen.
+const MODERATE: f64 = 0.5;
+const MODERATELY: f64 = 0.8;
 /// Share of windows that the curve is to hold for when it is planned by: with a spent budget, and what the whole takes off.
 const LEVEL: f64 = 0.97;
 const LEVEL_BY_BUDGET: f64 = 0.4;
@@ -112,8 +115,14 @@ impl Tracker {
         let curve = self.fit.map_or(0.0, |fit| {
             fit.safe_utilisation(objective.response_time_seconds, bound, shape)
         });
+        // Where nothing speaks against it the curve alone is believed up to a moderate utilisation.
+        let moderate = if reach.bad.is_finite() {
+            0.0
+        } else {
+            MODERATE.min(MODERATELY * curve)
+        };
         Safe {
-            utilisation: curve.max(reach.safe).min(reach.limit),
+            utilisation: curve.max(reach.safe).min(reach.limit.max(moderate)),
             curve,
             reach,
         }

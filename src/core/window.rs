@@ -23,6 +23,8 @@ pub struct Window {
     pub ready: u32,
     /// Pods on their way.
     pub starting: u32,
+    /// Whether pods of two templates or sizes stand side by side: a rolling update is under way.
+    pub rolling: bool,
     /// Replicas that the Deployment asks for.
     pub desired: u32,
     /// How typical the window is of the present code at its full speed, 0 to 1.
@@ -85,6 +87,7 @@ impl Window {
                 .iter()
                 .filter(|pod| pod.phase == PodPhase::Starting)
                 .count() as u32,
+            rolling: rolling(observation),
             desired: observation.desired_replicas,
             trust: trust(observation, &ready),
             pod_load: pod_load(&present, observation.window_seconds),
@@ -116,6 +119,20 @@ fn served_share(pod: &PodObservation, observation: &Observation) -> f64 {
 
 fn warm(pod: &PodObservation, at: f64) -> bool {
     pod.ready_at_seconds.is_none_or(|ready| at - ready >= WARM_UP_SECONDS)
+}
+
+fn rolling(observation: &Observation) -> bool {
+    let staying = |pod: &&PodObservation| matches!(pod.phase, PodPhase::Starting | PodPhase::Ready);
+    let mut pods = observation.pods.iter().filter(staying);
+    let Some(first) = pods.next() else { return false };
+    let size = |pod: &PodObservation, name: &str| pod.containers.get(name).map(|container| container.resources);
+    let same_size = |pod: &PodObservation| {
+        first
+            .containers
+            .iter()
+            .all(|(name, container)| size(pod, name).is_none_or(|size| size == container.resources))
+    };
+    pods.any(|pod| pod.template != first.template || !same_size(pod))
 }
 
 /// Windows with cold pods, with two templates side by side or with many failures say little about the steady state.
