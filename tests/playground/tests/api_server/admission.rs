@@ -168,7 +168,7 @@ async fn an_empty_patch_of_resize_asks_and_writes_what_is_answered() {
 #[tokio::test]
 async fn selectors_and_conditions_decide_who_is_asked() {
     let cluster = Cluster::start().await;
-    let hook = Webhook::start(|_| label("seen", "yes")).await;
+    let hook = Webhook::start(|_| json!({})).await;
     let mut entry = hook.entry("pods.example.com", &["pods"], &["CREATE", "DELETE"]);
     entry["namespaceSelector"] = json!({ "matchLabels": { "injection": "enabled" } });
     entry["objectSelector"] = json!({ "matchExpressions": [{ "key": "skip", "operator": "DoesNotExist" }] });

@@ -37,7 +37,6 @@ async fn refusals_come_as_often_as_they_are_asked_for() {
 #[tokio::test]
 async fn an_unreachable_server_comes_back() {
     let cluster = Cluster::start().await;
-    // Without retries, so that what the server does is what is seen.
     let mut config = cluster.server.client_config(&User::administrator()).unwrap();
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(2));

@@ -30,7 +30,10 @@ impl Cluster {
         let mut options = Options::in_directory(&directory);
         change(&mut options);
         let server = Server::start(options).await.unwrap();
-        let client = server.client(&User::administrator()).unwrap();
+        // Without retries, so that what the server answers is what a test sees.
+        let mut config = server.client_config(&User::administrator()).unwrap();
+        config.default_retry = false;
+        let client = Client::try_from(config).unwrap();
         Self {
             server,
             client,

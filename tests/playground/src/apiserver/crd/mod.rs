@@ -55,15 +55,30 @@ pub(crate) fn validate(resource: &Resource, object: &Value, old: Option<&Value>)
 pub(crate) fn check_schema(path: &str, document: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     untyped(path, document, &mut errors);
-    for error in compile_schema(document).compilation_errors() {
-        let field = format!("{path}.x-kubernetes-validations");
-        errors.push(FieldError::invalid(
-            field,
-            &Value::from("rule"),
-            &format!("compilation failed: {error}"),
-        ));
-    }
+    broken_rules(path, &compile_schema(document), &mut errors);
     errors
+}
+
+fn broken_rules(path: &str, schema: &CompiledSchema, errors: &mut Vec<FieldError>) {
+    for (at, rule) in schema.validations.iter().enumerate() {
+        if let Err(error) = rule {
+            let field = format!("{path}.x-kubernetes-validations[{at}].rule");
+            let detail = format!("compilation failed: {error}");
+            errors.push(FieldError::invalid(field, &Value::from("rule"), &detail));
+        }
+    }
+    for (name, property) in &schema.properties {
+        broken_rules(&format!("{path}.properties[{name}]"), property, errors);
+    }
+    let inner = [
+        ("items", &schema.items),
+        ("additionalProperties", &schema.additional_properties),
+    ];
+    for (name, inner) in inner {
+        if let Some(inner) = inner {
+            broken_rules(&format!("{path}.{name}"), inner, errors);
+        }
+    }
 }
 
 /// A structural schema names the type of every field.
