@@ -81,7 +81,9 @@ impl Pair {
         }
     }
 
-    fn is_guaranteed(self) -> bool {
+    /// Whether it has a limit that is its request too.
+    #[must_use]
+    pub fn is_guaranteed(self) -> bool {
         self.limit.is_some_and(|limit| limit > 0) && self.effective_request() == self.limit
     }
 }

@@ -101,6 +101,31 @@ impl Limits {
         held
     }
 
+    /// Local storage that a container has to state where a LimitRange or a quota is about it, and whether there is room.
+    #[must_use]
+    pub fn storage(&self, wanted_bytes: u64) -> Option<(u64, bool)> {
+        const STORAGE: &str = "ephemeral-storage";
+        let mut asked = false;
+        let mut bytes = wanted_bytes;
+        for (_, item) in self.items("Container") {
+            let bound = |quantities: Option<&BTreeMap<String, Quantity>>| amount(quantities, STORAGE, Kind::Memory);
+            let (min, max) = (bound(item.min.as_ref()), bound(item.max.as_ref()));
+            asked |= min.is_some() || max.is_some();
+            bytes = bytes.max(min.unwrap_or(0)).min(max.unwrap_or(u64::MAX));
+        }
+        let mut fits = true;
+        for quota in &self.quotas {
+            let used = quota.status.as_ref().and_then(|status| status.used.as_ref());
+            for key in [STORAGE, "requests.ephemeral-storage", "limits.ephemeral-storage"] {
+                if let Some(hard) = amount(hard(quota), key, Kind::Memory) {
+                    asked = true;
+                    fits &= amount(used, key, Kind::Memory).unwrap_or(0).saturating_add(bytes) <= hard;
+                }
+            }
+        }
+        asked.then_some((bytes, fits))
+    }
+
     fn items(&self, kind: &'static str) -> impl Iterator<Item = (&str, &LimitRangeItem)> {
         let of = |range: &'_ Arc<LimitRange>| range.metadata.name.is_some();
         self.ranges

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::ports::{self, Fronted};
+use super::resources::Rewriting;
 use super::{Arrival, sidecar};
-use crate::amounts::Amounts;
 use crate::injection::{self, wish};
 use crate::patch::Patch;
 use crate::plans::names;
@@ -38,8 +38,8 @@ impl Injection {
     }
 
     /// Adds the sidecar.
-    pub fn patch(&self, arrival: &Arrival<'_, '_>, amounts: Amounts, patch: &mut Patch) {
-        let container = sidecar::container(arrival, self, amounts);
+    pub fn patch(&self, arrival: &Arrival<'_, '_>, rewriting: &Rewriting, patch: &mut Patch) {
+        let container = sidecar::container(arrival, self, rewriting);
         ports::move_name(arrival.spec, &self.fronted, patch);
         if !self.native {
             patch.add("/spec/containers/-".to_owned(), container);

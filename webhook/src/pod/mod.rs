@@ -94,7 +94,8 @@ fn apply(arrival: &Arrival<'_, '_>, choice: Choice, outcome: &mut Outcome) {
         }
         Choice::Inject(injection) => Some(injection),
     };
-    let mut rewriting = Rewriting::of(arrival, injection.as_ref(), outcome);
+    let mut told = Outcome::default();
+    let mut rewriting = Rewriting::of(arrival, injection.as_ref(), &mut told);
     if injection.is_some() && !rewriting.fits {
         skip(
             arrival,
@@ -102,8 +103,11 @@ fn apply(arrival: &Arrival<'_, '_>, choice: Choice, outcome: &mut Outcome) {
             outcome,
         );
         injection = None;
-        rewriting = Rewriting::of(arrival, None, outcome);
+        told = Outcome::default();
+        rewriting = Rewriting::of(arrival, None, &mut told);
     }
+    outcome.warnings.append(&mut told.warnings);
+    outcome.notices.append(&mut told.notices);
     write(arrival, injection.as_ref(), &rewriting, outcome);
     if injection.is_none() {
         ports::keep_names(arrival, outcome);
@@ -122,7 +126,7 @@ fn write(arrival: &Arrival<'_, '_>, injection: Option<&Injection>, rewriting: &R
     let mut annotations = Annotations::of(Some(arrival.metadata));
     rewriting.patch(arrival.spec, &mut annotations, outcome);
     if let Some(injection) = injection {
-        injection.patch(arrival, rewriting.sidecar, &mut outcome.patch);
+        injection.patch(arrival, rewriting, &mut outcome.patch);
         let record = json!({
             "port": injection.fronted.number,
             "name": injection.fronted.name,

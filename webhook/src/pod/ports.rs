@@ -216,7 +216,11 @@ pub(super) fn conflict(spec: &PodSpec<'_>) -> Option<i64> {
         .iter()
         .filter(|container| container.restarts_always());
     containers.chain(sidecars).find_map(|container| {
-        let declared = container.ports().iter().map(ContainerPort::number);
+        let declared = container
+            .ports()
+            .iter()
+            .filter(|port| port.is_tcp())
+            .map(ContainerPort::number);
         let mut used = declared.chain(actions(container).filter_map(|(_, action)| match &action.port {
             Some(PortReference::Number(number)) => Some(*number),
             _ => None,

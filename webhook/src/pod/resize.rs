@@ -76,6 +76,12 @@ impl Resize<'_, '_> {
         if let Some(conflict) = conflict(self.context.plans, self.workload) {
             return Err(conflict);
         }
+        if self.spec.resources.is_some() {
+            return Err(
+                "the pod has resources as a whole (spec.resources); those of its containers are left as they are"
+                    .to_owned(),
+            );
+        }
         if class == QualityOfService::BestEffort {
             return Err(
                 "the pod's class is BestEffort, which cannot change in place: it gets resources when it is made anew"

@@ -8,7 +8,7 @@ use super::Arrival;
 use super::inject::Injection;
 use crate::amounts::{Amounts, Kind, Pair, QualityOfService, quality_of_service};
 use crate::hpa;
-use crate::limits::{Demand, Held, Limits, Traits};
+use crate::limits::{Demand, Limits, Traits};
 use crate::notices::Reason;
 use crate::outcome::Outcome;
 use crate::plans::{ContainerResources, names};
@@ -28,10 +28,15 @@ const LEAST_SIDECAR: Amounts = Amounts {
     },
 };
 
+/// Local storage of a sidecar, in bytes: its logs.
+const SIDECAR_STORAGE: u64 = 32 << 20;
+
 /// What a new pod's containers get.
 pub(super) struct Rewriting {
     /// What the injected sidecar gets.
     pub sidecar: Amounts,
+    /// Local storage that the injected sidecar has to state, in bytes.
+    pub sidecar_storage: Option<u64>,
     /// Whether the namespace has room for it all.
     pub fits: bool,
     /// Containers of the pod with their amounts before and after.
@@ -60,6 +65,7 @@ impl Rewriting {
         let sidecar = injection.map(|_| own_sidecar(arrival, class)).unwrap_or_default();
         let mut rewriting = Self {
             sidecar,
+            sidecar_storage: None,
             fits: true,
             containers,
         };
@@ -74,6 +80,7 @@ impl Rewriting {
         }
         Self {
             sidecar: Amounts::from(&arrival.context.settings.sidecar_resources),
+            sidecar_storage: None,
             fits: true,
             containers: Vec::new(),
         }
@@ -105,7 +112,14 @@ impl Rewriting {
         if class == QualityOfService::Guaranteed {
             self.keep_guaranteed(injected);
         }
-        self.tell(arrival, held, outcome);
+        self.fits = held.fits;
+        if let Some((bytes, fits)) = limits.storage(SIDECAR_STORAGE).filter(|_| injected) {
+            self.sidecar_storage = Some(bytes);
+            self.fits &= fits;
+        }
+        for note in held.notes {
+            outcome.tell(arrival.subject(), Reason::Capped, note);
+        }
     }
 
     /// A cut may have taken requests and limits apart: the smaller of the two fits both.
@@ -130,13 +144,6 @@ impl Rewriting {
             .filter(|(position, _)| !touched(*position))
             .map(|(_, amounts)| *amounts);
         rest.chain(current.sidecars.iter().copied()).collect()
-    }
-
-    fn tell(&mut self, arrival: &Arrival<'_, '_>, held: Held, outcome: &mut Outcome) {
-        self.fits = held.fits;
-        for note in held.notes {
-            outcome.tell(arrival.subject(), Reason::Capped, note);
-        }
     }
 
     /// Writes the amounts and the records of them.
@@ -319,6 +326,9 @@ pub(super) fn wanted(
         let plan = planned.pair(kind);
         let request = plan.request.map(|request| range.clamp(request));
         let fixed = hpa::reads_utilisation(workload, kind, container);
+        if fixed && before.pair(kind).is_guaranteed() {
+            continue;
+        }
         let pair = wanted.pair_mut(kind);
         let own = pair.request;
         pair.request = request.filter(|_| !fixed).or(own);

@@ -4,9 +4,11 @@ use serde_json::{Value, json};
 
 use super::Arrival;
 use super::inject::Injection;
+use super::resources::Rewriting;
 use crate::amounts::Amounts;
 use crate::envoy::{ADMIN_SOCKET_PREFIX, Proxy, bootstrap_text};
 use crate::plans::names;
+use crate::quantity;
 
 /// Names of the sidecar's ports in the hand-written form; that of the traffic port gives way to a name that moves.
 const TRAFFIC_PORT_NAME: &str = "envoy-sidecar";
@@ -34,16 +36,16 @@ for my $second (1 .. $ARGV[1]) {
 "#;
 
 /// The container, complete but for what the API server fills in.
-pub(super) fn container(arrival: &Arrival<'_, '_>, injection: &Injection, amounts: Amounts) -> Value {
+pub(super) fn container(arrival: &Arrival<'_, '_>, injection: &Injection, rewriting: &Rewriting) -> Value {
     let settings = arrival.context.settings;
     let mut container = json!({
         "name": names::SIDECAR_CONTAINER,
         "image": settings.sidecar_image,
         "imagePullPolicy": "IfNotPresent",
-        "args": arguments(arrival, injection, amounts),
+        "args": arguments(arrival, injection, rewriting.sidecar),
         "env": environment(),
         "ports": ports(injection),
-        "resources": amounts.to_json(),
+        "resources": resources(rewriting),
         "startupProbe": {"tcpSocket": {"port": names::METRICS_PORT}, "periodSeconds": 1, "failureThreshold": 60},
         "readinessProbe": {"tcpSocket": {"port": names::METRICS_PORT}, "periodSeconds": 5},
         "lifecycle": {"preStop": {"exec": {"command": drain(arrival, injection)}}},
@@ -61,6 +63,16 @@ pub(super) fn container(arrival: &Arrival<'_, '_>, injection: &Injection, amount
         container["restartPolicy"] = json!("Always");
     }
     container
+}
+
+fn resources(rewriting: &Rewriting) -> Value {
+    let mut resources = rewriting.sidecar.to_json();
+    if let Some(bytes) = rewriting.sidecar_storage {
+        for field in ["requests", "limits"] {
+            resources[field]["ephemeral-storage"] = json!(quantity::memory_text(bytes));
+        }
+    }
+    resources
 }
 
 /// The user of the whole pod where it has one, so that namespaces with a range of their own admit it.

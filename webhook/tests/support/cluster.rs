@@ -52,6 +52,7 @@ pub struct Objective {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PlanOf {
     pub replicas: Option<u32>,
+    pub original_replicas: Option<u32>,
     pub containers: BTreeMap<String, AmountsOf>,
     pub sidecar: Option<AmountsOf>,
     pub target_utilisation: Option<f64>,
@@ -130,6 +131,7 @@ impl Plans for Cluster {
         let containers = plan.containers.iter();
         Some(Arc::new(Plan {
             replicas: plan.replicas,
+            original_replicas: plan.original_replicas,
             containers: containers
                 .map(|(name, amounts)| (name.clone(), amounts.resources()))
                 .collect(),
