@@ -22,8 +22,8 @@ test: tools-test ## everything that can be tested
 ##@ Measure
 
 .PHONY: bench
-bench: ## speed of admission, of the exposition parser and of a decision cycle
-	cargo bench --locked
+bench: ## speed of admission, of the exposition parser and of a decision cycle, as tables
+	cargo bench --locked --bench exposition --bench cycle --bench admission
 
 .PHONY: bench-control
 bench-control: ## the controllers against each other on recorded and made load; ARGS="--full", "--trace FILE --scale X", "--help"
@@ -70,6 +70,18 @@ fmt: ## format
 lint: ## what CI asks before the tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs nightly and cargo-fuzz
+	.ci/fuzz.sh
+
+.PHONY: deny
+deny: ## licences, bans, sources and advisories of the dependencies; needs cargo-deny
+	cargo deny --locked check
+
+.PHONY: sbom
+sbom: ## target/sbom.json: what is linked into the operator, as CycloneDX
+	.ci/sbom.py target/sbom.json
 
 .PHONY: tools
 tools: ## envoy, kubectl and helm into .tools/bin

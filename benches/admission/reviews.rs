@@ -30,7 +30,7 @@ fn review(helpers: usize, variables: usize) -> Value {
             "resource": {"group": "", "version": "v1", "resource": "pods"},
             "requestKind": {"group": "", "version": "v1", "kind": "Pod"},
             "requestResource": {"group": "", "version": "v1", "resource": "pods"},
-            "namespace": "team-7", "operation": "CREATE", "dryRun": false,
+            "namespace": "team-42", "operation": "CREATE", "dryRun": false,
             "userInfo": {"username": "system:serviceaccount:kube-system:replicaset-controller",
                 "uid": "0d6a1f0e-6c3e-4b0c-8f8e-0a4cf2ab9a1d",
                 "groups": ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"]},
@@ -46,8 +46,8 @@ fn pod(helpers: usize, variables: usize) -> Value {
     json!({
         "kind": "Pod", "apiVersion": "v1",
         "metadata": {
-            "generateName": "service-42-7c9d8b6f5d-", "namespace": "team-7", "creationTimestamp": null,
-            "labels": {"app": "service-42", "slo": "web", "pod-template-hash": "7c9d8b6f5d", "team": "team-7"},
+            "generateName": "service-42-7c9d8b6f5d-", "namespace": "team-42", "creationTimestamp": null,
+            "labels": {"app": "service-42", "slo": "web", "pod-template-hash": "7c9d8b6f5d", "team": "team-42"},
             "annotations": {"prometheus.io/scrape": "true", "checksum/config": "9f86d081884c7d659a2feaa0c55ad015"},
             "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "service-42-7c9d8b6f5d",
                 "uid": "8f3c1c1e-2a7d-4f5b-9a66-3a1b4a0b7c42", "controller": true, "blockOwnerDeletion": true}],
