@@ -30,7 +30,8 @@ pub mod sample;
 mod tasks;
 mod wait;
 
+pub use apply::parse;
 pub use options::Options;
 pub use playground::Playground;
 pub use tasks::Tasks;
-pub use wait::WaitError;
+pub use wait::{WaitError, until};

@@ -1,0 +1,247 @@
+//! The operator on the playground, installed from its own manifests.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v1::Scale;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{DynamicObject, ListParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
+use valence_playground::load::{Generator, Settings, Shape};
+use valence_playground::{Options, Playground};
+
+/// Longest wait for anything.
+pub const SOON: Duration = Duration::from_secs(90);
+
+/// Namespace of the workload.
+pub const SHOP: &str = "shop";
+
+/// Two cores carry one playground at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+const MANIFESTS: [&str; 7] = [
+    include_str!("../../deploy/base/namespace.yaml"),
+    include_str!("../../deploy/crds/servicelevelobjectives.yaml"),
+    include_str!("../../deploy/crds/recommendations.yaml"),
+    include_str!("../../deploy/base/rbac.yaml"),
+    include_str!("../../deploy/base/services.yaml"),
+    include_str!("../../deploy/base/webhook.yaml"),
+    include_str!("../../deploy/base/operator.yaml"),
+];
+
+/// A playground with the operator on it.
+pub struct Stage {
+    pub playground: Playground,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// Where the real Envoy is; without it the test named says that it was skipped.
+pub fn envoy(test: &str) -> Option<PathBuf> {
+    let found = Options::from_environment().unwrap().images.envoy;
+    if found.is_none() {
+        println!("skipped: {test} (no Envoy: set ENVOY_BINARY or run `make tools`)");
+    }
+    found
+}
+
+impl Stage {
+    /// A playground with so many replicas of the operator, ready to admit.
+    pub async fn with_operators(replicas: usize) -> Self {
+        let turn = ONE_AT_A_TIME.lock().await;
+        let mut options = Options::from_environment().unwrap();
+        options.images.valence = Some(env!("CARGO_BIN_EXE_valence").into());
+        options.node.start_delay = (Duration::ZERO, Duration::ZERO);
+        options.node.back_off = Duration::from_millis(200);
+        options.node.usage_window = Duration::from_secs(3);
+        let playground = Playground::start(options).await.unwrap();
+        let stage = Self {
+            playground,
+            _turn: turn,
+        };
+        stage.install(replicas).await;
+        stage
+    }
+
+    async fn install(&self, replicas: usize) {
+        for manifest in MANIFESTS {
+            let objects = valence_objects(manifest, replicas);
+            self.playground.apply_objects(objects).await.unwrap();
+        }
+        let operators = "app.kubernetes.io/component=operator";
+        self.playground
+            .pods_ready("valence-system", operators, replicas, SOON)
+            .await
+            .unwrap();
+    }
+
+    pub fn client(&self) -> Client {
+        self.playground.client()
+    }
+
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client(), SHOP)
+    }
+
+    pub fn dynamic(&self, kind: &str) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("optimizer.valence.io", "v1alpha1", kind);
+        Api::namespaced_with(self.client(), SHOP, &ApiResource::from_gvk(&kind))
+    }
+
+    /// Applies the namespace, an objective, a live Deployment and its Service.
+    pub async fn open_shop(&self, replicas: i32, annotations: Value) {
+        let objects = vec![namespace(), objective(), deployment(replicas, annotations), service()];
+        self.playground.apply_objects(objects).await.unwrap();
+        let count = usize::try_from(replicas).unwrap();
+        self.playground.pods_ready(SHOP, "app=web", count, SOON).await.unwrap();
+    }
+
+    pub async fn pods(&self) -> Vec<Pod> {
+        self.playground.pods(SHOP, "app=web").await.unwrap()
+    }
+
+    /// Requests per second on the Service, until dropped.
+    pub fn load(&self, rate: f64) -> Generator {
+        let settings = Settings {
+            shape: Shape::Constant { rate },
+            ..Settings::default()
+        };
+        self.playground.load(SHOP, "web", settings)
+    }
+
+    /// Waits until the Recommendation is as `holds` wants its status.
+    pub async fn recommendation(&self, holds: impl Fn(&Value) -> bool) -> Value {
+        let api = self.dynamic("Recommendation");
+        let found = self
+            .playground
+            .wait_for(&api, "web", SOON, |object| holds(&object.data["status"]))
+            .await
+            .unwrap();
+        found.data["status"].clone()
+    }
+
+    pub async fn deployment(&self, holds: impl Fn(&Deployment) -> bool) -> Deployment {
+        let api: Api<Deployment> = self.api();
+        self.playground.wait_for(&api, "web", SOON, holds).await.unwrap()
+    }
+
+    /// Sends a Scale as `kubectl scale` does: the replicas that came of it, and the warnings.
+    pub async fn scale(&self, replicas: i32) -> (i32, Vec<String>) {
+        let path = format!("/apis/apps/v1/namespaces/{SHOP}/deployments/web/scale");
+        let request = http::Request::patch(path)
+            .header("content-type", "application/merge-patch+json")
+            .header("user-agent", "kubectl/v1.36.0")
+            .body(json!({"spec": {"replicas": replicas}}).to_string().into_bytes().into())
+            .unwrap();
+        let response = self.client().send(request).await.unwrap();
+        let warnings = response
+            .headers()
+            .get_all("warning")
+            .iter()
+            .map(|value| value.to_str().unwrap().to_owned())
+            .collect();
+        let body = http_body_util::BodyExt::collect(response.into_body())
+            .await
+            .unwrap()
+            .to_bytes();
+        let scale: Scale = serde_json::from_slice(&body).unwrap();
+        (scale.spec.and_then(|spec| spec.replicas).unwrap_or_default(), warnings)
+    }
+
+    /// Whether an Event with this reason says this.
+    pub async fn event(&self, reason: &str, says: &str) -> Event {
+        let api: Api<Event> = self.api();
+        valence_playground::until(format!("an Event {reason} about {says}"), SOON, || async {
+            let events = api
+                .list(&ListParams::default())
+                .await
+                .map_err(|error| error.to_string())?;
+            let told = |event: &Event| {
+                event.reason.as_deref() == Some(reason) && event.note.as_deref().is_some_and(|note| note.contains(says))
+            };
+            let seen: Vec<_> = events
+                .items
+                .iter()
+                .map(|event| (event.reason.clone(), event.note.clone()))
+                .collect();
+            events.items.into_iter().find(told).ok_or_else(|| format!("{seen:?}"))
+        })
+        .await
+        .unwrap()
+    }
+}
+
+/// The objects of a manifest, the operator among them hurried.
+fn valence_objects(manifest: &str, replicas: usize) -> Vec<Value> {
+    let mut objects = valence_playground::parse(manifest).unwrap();
+    for object in objects.iter_mut().filter(|object| object["kind"] == "Deployment") {
+        object["spec"]["replicas"] = json!(replicas);
+        let container = &mut object["spec"]["template"]["spec"]["containers"][0];
+        container["args"] = json!(["run", "--scrape-interval=1s", "--decision-interval=1s", "--hurried"]);
+        container["readinessProbe"]["periodSeconds"] = json!(1);
+    }
+    objects
+}
+
+/// A condition of a status.
+pub fn condition<'a>(status: &'a Value, type_: &str) -> Option<&'a Value> {
+    status["conditions"]
+        .as_array()?
+        .iter()
+        .find(|condition| condition["type"] == type_)
+}
+
+pub fn namespace() -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP, "labels": {"valence.io/injection": "enabled"}}})
+}
+
+pub fn objective() -> Value {
+    json!({
+        "apiVersion": "optimizer.valence.io/v1alpha1", "kind": "ServiceLevelObjective",
+        "metadata": {"name": "slo-webapps", "namespace": SHOP},
+        "spec": {
+            "selector": {"slo": "slo-webapps"},
+            "objectives": [{"type": "HTTP", "http": {"latency": {"percentile": 99, "responseTime": "100ms"}}}],
+        },
+    })
+}
+
+pub fn deployment(replicas: i32, annotations: Value) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": SHOP, "labels": {"app": "web", "slo": "slo-webapps"}, "annotations": annotations},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "web"}},
+            "strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {
+                    "terminationGracePeriodSeconds": 5,
+                    "containers": [{
+                        "name": "application",
+                        "image": "ghcr.io/valencenet/playground:0.1.0",
+                        "args": ["application", "--cpu-time=12ms", "--start-time=0s", "--warm-up=0s"],
+                        "ports": [{"name": "http", "containerPort": 8080}],
+                        "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1},
+                        "resources": {"requests": {"cpu": "1", "memory": "256Mi"}, "limits": {"cpu": "2", "memory": "512Mi"}},
+                    }],
+                },
+            },
+        },
+    })
+}
+
+pub fn service() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": SHOP},
+        "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
+    })
+}
