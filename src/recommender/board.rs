@@ -7,15 +7,10 @@ use kube::ResourceExt;
 
 use super::managed::Managed;
 use super::slo::Selected;
-use super::status::original_resources;
+use super::status::{original_resources, recorded};
 use super::subjects::{Key, Matched, desired_replicas};
-use crate::api::quantity;
-use crate::api::recommendation::{ContainerRecommendation, RecommendationStatus};
 use crate::cache::Cluster;
 use crate::cache::keep::KnownRecommendation;
-use crate::core::decision::{Bound, Decision, Explanation, ModelState};
-use crate::core::observation::Resources;
-use crate::core::units::{Bytes, Cores};
 use crate::report::status::{ObjectiveStatus, Snapshot, Workload};
 
 /// What the leader knows.
@@ -131,7 +126,7 @@ fn from_status(cluster: &Cluster, known: &Arc<KnownRecommendation>) -> Option<Wo
     let original = original_resources(&deployment);
     Some(Workload {
         live: status.live,
-        decision: decision(status),
+        decision: recorded(status),
         current_replicas: desired_replicas(&deployment),
         ready_pods: deployment
             .status
@@ -159,42 +154,4 @@ fn from_status(cluster: &Cluster, known: &Arc<KnownRecommendation>) -> Option<Wo
         namespace,
         name,
     })
-}
-
-fn decision(status: &RecommendationStatus) -> Decision {
-    let explanation = status.explanation.clone().unwrap_or_default();
-    Decision {
-        at_seconds: status.decided_at.as_ref().map_or(0.0, |time| time.0.as_second() as f64),
-        state: named(&status.state).unwrap_or(ModelState::Cold),
-        flags: Vec::new(),
-        replicas: status.replicas.and_then(|replicas| u32::try_from(replicas).ok()),
-        containers: status
-            .containers
-            .iter()
-            .map(|container| (container.name.clone(), resources(container)))
-            .collect(),
-        target_utilisation: status.target_utilisation,
-        explanation: Explanation {
-            bound: named(&status.bound).unwrap_or(Bound::State),
-            summary: status.reason.clone(),
-            inputs: explanation.inputs,
-            next_smaller: explanation.next_smaller,
-        },
-    }
-}
-
-/// A value of an enumeration by its name.
-fn named<T: serde::de::DeserializeOwned>(name: &str) -> Option<T> {
-    serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
-}
-
-fn resources(container: &ContainerRecommendation) -> Resources {
-    let cpu = |text: &Option<String>| text.as_deref().and_then(quantity::value).map(Cores);
-    let memory = |text: &Option<String>| text.as_deref().and_then(quantity::bytes).map(Bytes);
-    Resources {
-        cpu_request: cpu(&container.requests.cpu),
-        cpu_limit: cpu(&container.limits.cpu),
-        memory_request: memory(&container.requests.memory),
-        memory_limit: memory(&container.limits.memory),
-    }
 }

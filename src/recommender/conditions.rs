@@ -29,7 +29,7 @@ pub fn update(managed: &mut Managed, facts: &Facts<'_>) {
         Some(condition) => conditions::set(&mut list, condition.observed(generation)),
         None => conditions::remove(&mut list, type_),
     };
-    put("Ready", Some(ready(facts)));
+    put("Ready", Some(ready(managed, facts)));
     put("Confident", Some(confident(facts)));
     put("Metrics", Some(metrics(managed, facts)));
     put("ResourceMetrics", Some(resource_metrics(facts)));
@@ -45,9 +45,13 @@ pub fn update(managed: &mut Managed, facts: &Facts<'_>) {
     managed.conditions = list;
 }
 
-fn ready(facts: &Facts<'_>) -> Condition {
+fn ready(managed: &Managed, facts: &Facts<'_>) -> Condition {
     let known = facts.decision.replicas.is_some();
-    let reason = if known { "Recommended" } else { "NothingKnown" };
+    let reason = match known {
+        true if managed.is_continuing() => "Continued",
+        true => "Recommended",
+        false => "NothingKnown",
+    };
     Condition::new(
         "Ready",
         known,

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use super::converge::Convergence;
-use super::status::noted_replicas;
+use super::status::{noted_replicas, recorded};
 use super::subjects::{Matched, desired_replicas};
 use crate::api::RecommendationStatus;
 use crate::api::conditions::Condition;
-use crate::core::decision::{Bounds, Decision};
+use crate::core::decision::{Bounds, Decision, ModelState};
 use crate::core::objective::Objective;
 use crate::core::observation::{Observation, PodPhase, Resources};
 use crate::core::units::{Bytes, Cores};
@@ -30,6 +30,8 @@ pub struct Managed {
     pub original_replicas: u32,
     /// What the last observation said.
     pub last: Option<Observation>,
+    /// The decision of the predecessor that this one continues from, until there is one of its own.
+    predecessor: Option<Decision>,
     /// The last decision.
     pub decision: Option<Decision>,
     /// Conditions as they were last decided.
@@ -64,6 +66,7 @@ impl Managed {
             original_replicas: noted_replicas(&matched.deployment)
                 .unwrap_or_else(|| desired_replicas(&matched.deployment)),
             last: None,
+            predecessor: None,
             decision: None,
             conditions: Vec::new(),
             scrape_failures: Vec::new(),
@@ -73,9 +76,16 @@ impl Managed {
         (managed, problem)
     }
 
+    /// Whether it still holds to the last decision of its predecessor.
+    #[must_use]
+    pub fn is_continuing(&self) -> bool {
+        self.predecessor.is_some()
+    }
+
     /// Takes over from the status what is in no checkpoint.
     pub fn continue_from(&mut self, status: &RecommendationStatus) {
         self.conditions.clone_from(&status.conditions);
+        self.predecessor = status.replicas.map(|_| recorded(status));
         let original = status.original.as_ref().filter(|_| status.live);
         if let Some(replicas) = original.and_then(|original| u32::try_from(original.replicas?).ok()) {
             self.original_replicas = replicas;
@@ -126,9 +136,14 @@ impl Managed {
         self.last = Some(observation);
     }
 
-    /// Decides for now.
+    /// Decides for now. A model that continues from a checkpoint holds to the last decision of its predecessor until it
+    /// has measured something itself.
     pub fn decide(&mut self, now_seconds: f64) -> &Decision {
         let decision = self.advisor.decide(now_seconds);
+        let decision = match self.predecessor.take() {
+            Some(last) if decision.state == ModelState::Cold => self.predecessor.insert(last).clone(),
+            _ => decision,
+        };
         self.decision.insert(decision)
     }
 

@@ -11,16 +11,16 @@ use super::managed::Managed;
 use super::subjects::{Matched, desired_replicas};
 use crate::api::GoDuration;
 use crate::api::conditions::{self, Condition};
-use crate::api::quantity::{cpu_text, memory_text};
+use crate::api::quantity::{self, cpu_text, memory_text};
 use crate::api::recommendation::{
     ContainerRecommendation, ExplanationSummary, ObjectiveSummary, Observed, Original, RecommendationStatus,
     ResourceAmounts,
 };
-use crate::core::decision::Decision;
+use crate::core::decision::{Bound, Decision, Explanation, ModelState};
 use crate::core::objective::Objective;
 use crate::core::observation::Resources;
 use crate::core::readout::Compliance;
-use crate::core::units::Bytes;
+use crate::core::units::{Bytes, Cores};
 use crate::scrape::pods;
 
 /// Composes the status of a Deployment that has been decided about.
@@ -251,6 +251,46 @@ fn rounded(value: f64) -> f64 {
     }
     let scale = 10_f64.powi(3 - value.abs().log10().floor() as i32);
     (value * scale).round() / scale
+}
+
+/// The decision that a status records.
+#[must_use]
+pub fn recorded(status: &RecommendationStatus) -> Decision {
+    let explanation = status.explanation.clone().unwrap_or_default();
+    Decision {
+        at_seconds: status.decided_at.as_ref().map_or(0.0, |time| time.0.as_second() as f64),
+        state: named(&status.state).unwrap_or(ModelState::Cold),
+        flags: Vec::new(),
+        replicas: status.replicas.and_then(|replicas| u32::try_from(replicas).ok()),
+        containers: status
+            .containers
+            .iter()
+            .map(|container| (container.name.clone(), resources(container)))
+            .collect(),
+        target_utilisation: status.target_utilisation,
+        explanation: Explanation {
+            bound: named(&status.bound).unwrap_or(Bound::State),
+            summary: status.reason.clone(),
+            inputs: explanation.inputs,
+            next_smaller: explanation.next_smaller,
+        },
+    }
+}
+
+/// A value of an enumeration by its name.
+fn named<T: serde::de::DeserializeOwned>(name: &str) -> Option<T> {
+    serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
+}
+
+fn resources(container: &ContainerRecommendation) -> Resources {
+    let cpu = |text: &Option<String>| text.as_deref().and_then(quantity::value).map(Cores);
+    let memory = |text: &Option<String>| text.as_deref().and_then(quantity::bytes).map(Bytes);
+    Resources {
+        cpu_request: cpu(&container.requests.cpu),
+        cpu_limit: cpu(&container.limits.cpu),
+        memory_request: memory(&container.requests.memory),
+        memory_limit: memory(&container.limits.memory),
+    }
 }
 
 #[cfg(test)]

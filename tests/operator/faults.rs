@@ -7,7 +7,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use valence_playground::apiserver::Refusal;
 
-use crate::support::{SOON, Stage, condition, envoy};
+use crate::support::{SOON, Stage, condition, envoy, since};
 
 const OPERATORS: &str = "app.kubernetes.io/component=operator";
 
@@ -142,10 +142,9 @@ async fn a_successor_continues_what_the_leader_learnt() {
         .collect();
     assert!(names.contains(&successor), "{successor} is none of {names:?}");
     let after = decides_again(&stage, &learnt).await;
-    assert!(
-        after["model"]["cpu_per_request_seconds"].is_number(),
-        "the successor began anew: {after}"
-    );
+    assert_eq!(since(&after), since(&learnt), "the successor began anew: {after}");
+    assert_ne!(after["state"], "Cold", "{after}");
     assert_eq!(after["replicas"], learnt["replicas"]);
+    assert_eq!(after["containers"], learnt["containers"]);
     assert!(condition(&after, "Ready").is_some());
 }

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use crate::support::{Stage, condition, envoy};
+use crate::support::{Stage, condition, envoy, since};
 
 const LIVE: &str = "valence.io/optimizer.configure";
 
@@ -20,13 +20,6 @@ fn containers(pod: &Pod) -> Vec<String> {
         .chain(initial)
         .map(|container| container.name.clone())
         .collect()
-}
-
-/// The part of a checkpoint that a model begun anew would not have.
-fn since(status: &Value) -> Value {
-    let checkpoint = status["checkpoint"].as_str().unwrap();
-    let (_, body) = checkpoint.split_once(':').unwrap();
-    serde_json::from_str::<Value>(body).unwrap()["since"].clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -198,6 +198,13 @@ pub fn condition<'a>(status: &'a Value, type_: &str) -> Option<&'a Value> {
         .find(|condition| condition["type"] == type_)
 }
 
+/// The part of a checkpoint that a model begun anew would not have.
+pub fn since(status: &Value) -> Value {
+    let checkpoint = status["checkpoint"].as_str().unwrap();
+    let (_, body) = checkpoint.split_once(':').unwrap();
+    serde_json::from_str::<Value>(body).unwrap()["since"].clone()
+}
+
 pub fn namespace() -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP, "labels": {"valence.io/injection": "enabled"}}})
 }
