@@ -25,6 +25,8 @@ const EXTRAPOLATED: f64 = 1.5;
 /// Headroom covers at least, and at most, this share of the surprises in load.
 const LEAST_COVER: f64 = 0.5;
 const MOST_COVER: f64 = 0.97;
+/// Share of the surprises that must not bring the pods down.
+const SURGE_COVER: f64 = 0.98;
 /// How much less is covered when the whole error budget is left.
 const COVER_SLOPE: f64 = 0.45;
 /// Most that another size is believed to raise the safe utilisation, as a factor.
@@ -175,10 +177,14 @@ impl<'a> Context<'a> {
         let season = self.settings.season_seconds;
         let day = self.model.profile.proven(self.now, season, forecast.present(), horizon);
         let expected = forecast.expected(horizon).max(day.unwrap_or(0.0));
-        Load {
-            expected,
-            high: forecast.high(expected, self.cover()),
-        }
+        self.around(expected)
+    }
+
+    /// A load with what may come on top of it.
+    fn around(&self, expected: f64) -> Load {
+        let forecast = &self.model.forecast;
+        let high = forecast.high(expected, self.cover());
+        Load { expected, high, surge: forecast.high(expected, SURGE_COVER).max(high) }
     }
 
     /// Share of the surprises in load that headroom is kept for: the more, the less of the error budget is left.
@@ -200,23 +206,15 @@ impl<'a> Context<'a> {
             .iter()
             .filter_map(|objective| objective.throughput_per_second);
         let mut loads: Vec<Load> = declared
-            .map(|load| Load {
-                expected: load,
-                high: load,
-            })
+            .map(Load::known)
             .collect();
         if self
             .objectives
             .iter()
             .any(|objective| objective.throughput_per_second.is_none())
         {
-            let headroom = self.model.forecast.headroom(self.cover());
-            let quantile = |share: f64| self.model.forecast.load_quantile(share);
-            let spread = [0.1, 0.3, 0.5, 0.7, 0.9, 1.0].map(quantile);
-            loads.extend(spread.map(|load| Load {
-                expected: load,
-                high: load * headroom,
-            }));
+            let quantile = |share: f64| self.around(self.model.forecast.load_quantile(share));
+            loads.extend([0.1, 0.3, 0.5, 0.7, 0.9, 1.0].map(quantile));
         }
         loads
     }
@@ -309,10 +307,7 @@ impl<'a> Context<'a> {
         let declared = objective.throughput_per_second;
         declared.map_or_else(
             || self.live_load(),
-            |load| Load {
-                expected: load,
-                high: load,
-            },
+            Load::known,
         )
     }
 
@@ -394,16 +389,14 @@ impl<'a> Context<'a> {
         let present = self.model.forecast.present().min(load.high);
         let without = size
             .replicas(
-                &Load {
-                    expected: present,
-                    high: present,
-                },
+                &Load::known(present),
                 work,
                 cover,
             )
             .0;
         let bound = match binding {
             Binding::Request => Bound::Use,
+            Binding::Surge => Bound::Forecast,
             Binding::Latency if optimiser::whole(replicas) > optimiser::whole(without) => Bound::Forecast,
             Binding::Latency if self.stepwise() => Bound::TrustRegion,
             Binding::Latency => Bound::Latency,

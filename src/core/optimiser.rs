@@ -30,8 +30,18 @@ pub struct Size {
 pub struct Load {
     /// Expected requests per second.
     pub expected: f64,
-    /// The same with headroom for what the forecast may miss.
+    /// The same with headroom for what the forecast may miss while the error budget lasts.
     pub high: f64,
+    /// The worst that it may lately have missed: it must not bring the pods down, though it may cost some of the budget.
+    pub surge: f64,
+}
+
+impl Load {
+    /// A load that is known.
+    #[must_use]
+    pub fn known(load: f64) -> Self {
+        Self { expected: load, high: load, surge: load }
+    }
 }
 
 /// Which bound asked for the replicas.
@@ -41,7 +51,13 @@ pub enum Binding {
     Latency,
     /// The request must cover the use.
     Request,
+    /// A surge must not bring the pods down.
+    Surge,
 }
+
+/// Utilisation of the request at which a surge is still worked off: a node whose other pods are busy gives no more than the
+/// request, but hardly to all pods at once.
+const SURGE_UTILISATION: f64 = 1.1;
 
 /// Price of a core of limit in cores of request.
 const LIMIT_PRICE: f64 = 0.03;
@@ -68,7 +84,10 @@ impl Size {
     pub fn replicas(&self, load: &Load, work: &Work, utilisation: f64) -> (f64, Binding) {
         let latency = load.high / self.latency_load(work);
         let request = load.expected / self.request_load(work, utilisation);
-        if latency >= request {
+        let surge = load.surge / load_within(SURGE_UTILISATION * self.request, self.request, work);
+        if surge > latency.max(request) {
+            (surge, Binding::Surge)
+        } else if latency >= request {
             (latency, Binding::Latency)
         } else {
             (request, Binding::Request)
@@ -168,20 +187,14 @@ mod tests {
     fn replicas_of_a_worked_example() {
         // 100/s of 10 ms is one core; at 50% of one core less 0.02 idle a pod carries 48/s.
         let (replicas, binding) = size(1.0, 1.0, 0.5).replicas(
-            &Load {
-                expected: 100.0,
-                high: 100.0,
-            },
+            &Load::known(100.0),
             &WORK,
             0.9,
         );
         assert!((replicas - 100.0 / 48.0).abs() < 1e-9);
         assert_eq!((whole(replicas), binding), (3, Binding::Latency));
         let (_, binding) = size(0.2, 1.0, 1.5).replicas(
-            &Load {
-                expected: 100.0,
-                high: 100.0,
-            },
+            &Load::known(100.0),
             &WORK,
             0.9,
         );
@@ -191,10 +204,7 @@ mod tests {
     #[test]
     fn a_pod_that_cannot_carry_its_idle_work_asks_for_a_finite_number() {
         let (replicas, _) = size(0.01, 0.01, 0.1).replicas(
-            &Load {
-                expected: 1.0,
-                high: 1.0,
-            },
+            &Load::known(1.0),
             &WORK,
             0.9,
         );
@@ -203,10 +213,7 @@ mod tests {
 
     #[test]
     fn memory_makes_fewer_larger_pods_cheaper() {
-        let loads = [55.0, 90.0, 130.0].map(|load| Load {
-            expected: load,
-            high: 1.1 * load,
-        });
+        let loads = [55.0, 90.0, 130.0].map(|load| Load { expected: load, high: 1.1 * load, surge: 1.1 * load });
         let sizes = || {
             [0.25, 0.5, 1.0, 2.0]
                 .map(|request| size(request, 1.5 * request, 0.6))
@@ -225,10 +232,7 @@ mod tests {
 
     #[test]
     fn a_size_that_the_most_replicas_cannot_carry_is_none() {
-        let loads = [Load {
-            expected: 5000.0,
-            high: 5000.0,
-        }];
+        let loads = [Load::known(5000.0)];
         assert!(market(&loads).cheapest([size(0.25, 0.25, 0.5)].into_iter()).is_none());
     }
 
@@ -236,7 +240,7 @@ mod tests {
         #[test]
         fn more_load_never_needs_fewer(load in 0.0_f64..1000.0, more in 0.0_f64..500.0, request in 0.05_f64..4.0, safe in 0.05_f64..0.95) {
             let size = size(request, request * 1.5, safe);
-            let at = |load: f64| size.replicas(&Load { expected: load, high: load * 1.2 }, &WORK, 0.9).0;
+            let at = |load: f64| size.replicas(&Load { expected: load, high: load * 1.2, surge: load * 1.5 }, &WORK, 0.9).0;
             prop_assert!(at(load + more) >= at(load));
         }
     }
