@@ -177,14 +177,19 @@ impl<'a> Context<'a> {
         let season = self.settings.season_seconds;
         let day = self.model.profile.proven(self.now, season, forecast.present(), horizon);
         let expected = forecast.expected(horizon).max(day.unwrap_or(0.0));
-        self.around(expected)
+        self.around(forecast.present(), expected)
     }
 
     /// A load with what may come on top of it.
-    fn around(&self, expected: f64) -> Load {
+    fn around(&self, present: f64, expected: f64) -> Load {
         let forecast = &self.model.forecast;
         let high = forecast.high(expected, self.cover());
-        Load { expected, high, surge: forecast.high(expected, SURGE_COVER).max(high) }
+        Load {
+            present,
+            expected,
+            high,
+            surge: forecast.high(expected, SURGE_COVER).max(high),
+        }
     }
 
     /// Share of the surprises in load that headroom is kept for: the more, the less of the error budget is left.
@@ -205,15 +210,18 @@ impl<'a> Context<'a> {
             .objectives
             .iter()
             .filter_map(|objective| objective.throughput_per_second);
-        let mut loads: Vec<Load> = declared
-            .map(Load::known)
-            .collect();
+        let mut loads: Vec<Load> = declared.map(Load::known).collect();
         if self
             .objectives
             .iter()
             .any(|objective| objective.throughput_per_second.is_none())
         {
-            let quantile = |share: f64| self.around(self.model.forecast.load_quantile(share));
+            let quantile = |share: f64| {
+                self.around(
+                    self.model.forecast.load_quantile(share),
+                    self.model.forecast.load_quantile(share),
+                )
+            };
             loads.extend([0.1, 0.3, 0.5, 0.7, 0.9, 1.0].map(quantile));
         }
         loads
@@ -305,10 +313,7 @@ impl<'a> Context<'a> {
 
     fn load_of(&self, objective: &Objective) -> Load {
         let declared = objective.throughput_per_second;
-        declared.map_or_else(
-            || self.live_load(),
-            Load::known,
-        )
+        declared.map_or_else(|| self.live_load(), Load::known)
     }
 
     fn safe_now(&self, index: usize, objective: &Objective, caution: Caution) -> f64 {
@@ -387,13 +392,7 @@ impl<'a> Context<'a> {
         };
         let (replicas, binding) = size.replicas(load, work, cover);
         let present = self.model.forecast.present().min(load.high);
-        let without = size
-            .replicas(
-                &Load::known(present),
-                work,
-                cover,
-            )
-            .0;
+        let without = size.replicas(&Load::known(present), work, cover).0;
         let bound = match binding {
             Binding::Request => Bound::Use,
             Binding::Surge => Bound::Forecast,

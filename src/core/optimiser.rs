@@ -28,6 +28,8 @@ pub struct Size {
 /// A load to carry.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Load {
+    /// Requests per second at present.
+    pub present: f64,
     /// Expected requests per second.
     pub expected: f64,
     /// The same with headroom for what the forecast may miss while the error budget lasts.
@@ -40,7 +42,12 @@ impl Load {
     /// A load that is known.
     #[must_use]
     pub fn known(load: f64) -> Self {
-        Self { expected: load, high: load, surge: load }
+        Self {
+            present: load,
+            expected: load,
+            high: load,
+            surge: load,
+        }
     }
 }
 
@@ -83,7 +90,7 @@ impl Size {
     #[must_use]
     pub fn replicas(&self, load: &Load, work: &Work, utilisation: f64) -> (f64, Binding) {
         let latency = load.high / self.latency_load(work);
-        let request = load.expected / self.request_load(work, utilisation);
+        let request = load.present / self.request_load(work, utilisation);
         let surge = load.surge / load_within(SURGE_UTILISATION * self.request, self.request, work);
         if surge > latency.max(request) {
             (surge, Binding::Surge)
@@ -186,34 +193,27 @@ mod tests {
     #[test]
     fn replicas_of_a_worked_example() {
         // 100/s of 10 ms is one core; at 50% of one core less 0.02 idle a pod carries 48/s.
-        let (replicas, binding) = size(1.0, 1.0, 0.5).replicas(
-            &Load::known(100.0),
-            &WORK,
-            0.9,
-        );
+        let (replicas, binding) = size(1.0, 1.0, 0.5).replicas(&Load::known(100.0), &WORK, 0.9);
         assert!((replicas - 100.0 / 48.0).abs() < 1e-9);
         assert_eq!((whole(replicas), binding), (3, Binding::Latency));
-        let (_, binding) = size(0.2, 1.0, 1.5).replicas(
-            &Load::known(100.0),
-            &WORK,
-            0.9,
-        );
+        let (_, binding) = size(0.2, 1.0, 1.5).replicas(&Load::known(100.0), &WORK, 0.9);
         assert_eq!(binding, Binding::Request);
     }
 
     #[test]
     fn a_pod_that_cannot_carry_its_idle_work_asks_for_a_finite_number() {
-        let (replicas, _) = size(0.01, 0.01, 0.1).replicas(
-            &Load::known(1.0),
-            &WORK,
-            0.9,
-        );
+        let (replicas, _) = size(0.01, 0.01, 0.1).replicas(&Load::known(1.0), &WORK, 0.9);
         assert!(replicas.is_finite() && replicas > 1.0);
     }
 
     #[test]
     fn memory_makes_fewer_larger_pods_cheaper() {
-        let loads = [55.0, 90.0, 130.0].map(|load| Load { expected: load, high: 1.1 * load, surge: 1.1 * load });
+        let loads = [55.0, 90.0, 130.0].map(|load| Load {
+            present: load,
+            expected: load,
+            high: 1.1 * load,
+            surge: 1.1 * load,
+        });
         let sizes = || {
             [0.25, 0.5, 1.0, 2.0]
                 .map(|request| size(request, 1.5 * request, 0.6))
@@ -240,7 +240,7 @@ mod tests {
         #[test]
         fn more_load_never_needs_fewer(load in 0.0_f64..1000.0, more in 0.0_f64..500.0, request in 0.05_f64..4.0, safe in 0.05_f64..0.95) {
             let size = size(request, request * 1.5, safe);
-            let at = |load: f64| size.replicas(&Load { expected: load, high: load * 1.2, surge: load * 1.5 }, &WORK, 0.9).0;
+            let at = |load: f64| size.replicas(&Load { present: load, expected: load, high: load * 1.2, surge: load * 1.5 }, &WORK, 0.9).0;
             prop_assert!(at(load + more) >= at(load));
         }
     }

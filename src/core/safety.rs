@@ -14,6 +14,8 @@ use super::evidence::Counts;
 pub const BIN_WIDTH: f64 = 0.05;
 /// Bins: up to 160% of the request; what lies beyond goes into the last.
 pub const BINS: usize = 32;
+/// Samples after which a bin that saw none of them has faded to a third: what was bad once may be tried again.
+const FORGETTING: f64 = 150.0;
 /// Confidence with which a utilisation is called safe. The error budget corrects what it lets through.
 const SURE: f64 = 0.6;
 /// Part of the allowed share up to which the lowest block is good enough: nothing shows that less utilisation is better.
@@ -70,8 +72,10 @@ pub struct Reach {
 pub struct Aim {
     /// The share above the response time to aim at, 0 to 1.
     pub steer: f64,
-    /// The share never to pass, 0 to 1.
+    /// The share that is allowed, 0 to 1.
     pub allowed: f64,
+    /// The share from which on a utilisation is stayed away from, 0 to 1.
+    pub bad: f64,
     /// The largest step beyond what was seen, as a factor.
     pub step: f64,
     /// How many late requests come at once, on average: they count as one.
@@ -90,6 +94,7 @@ impl Table {
     /// Adds a sample; `enough` is the number of requests from which on older ones fade.
     pub fn add(&mut self, sample: &Sample, enough: f64) {
         let index = ((sample.utilisation / BIN_WIDTH).max(0.0) as usize).min(BINS - 1);
+        let fading = self.requests() > enough;
         let bin = &mut self.bins[index];
         let trust = sample.trust.clamp(0.0, 1.0);
         if trust <= 0.0 {
@@ -100,6 +105,10 @@ impl Table {
             bin.counts = bin.counts.scaled(keep);
             bin.weight *= keep;
         }
+        if fading {
+            self.fade(1.0 - trust / FORGETTING);
+        }
+        let bin = &mut self.bins[index];
         bin.weight += trust;
         bin.counts.add(sample.counts.scaled(trust));
         let step = trust / bin.weight;
@@ -172,7 +181,8 @@ impl Table {
     pub fn reach(&self, aim: &Aim) -> Reach {
         let Aim {
             steer,
-            allowed,
+            allowed: _,
+            bad,
             step,
             dispersion,
         } = *aim;
@@ -188,7 +198,7 @@ impl Table {
         let from = safe.map_or(0.0, |block| block.high);
         let bad = blocks
             .iter()
-            .find(|block| block.low > from && block.counts.lower() > allowed);
+            .find(|block| block.low > from && block.counts.lower() > bad);
         let between = |bad: &Block| interpolate(safe, bad, steer).min(bad.low - 0.5 * BIN_WIDTH);
         Reach {
             safe: from,
@@ -303,6 +313,7 @@ mod tests {
     const AIM: Aim = Aim {
         steer: 0.005,
         allowed: 0.01,
+        bad: 0.01,
         step: 1.2,
         dispersion: 1.0,
     };

@@ -13,6 +13,8 @@ use super::safety::{Aim, Bin, Reach, Sample, Table};
 /// whole budget adds.
 const STEP: f64 = 1.2;
 const STEP_BY_BUDGET: f64 = 0.25;
+/// How many times what is allowed is bad enough to stay away from: once with a spent error budget, and what the whole adds.
+const BAD_BY_BUDGET: f64 = 4.0;
 /// Utilisation up to which a part of what the curve allows is believed without having been seen.
 const MODERATE: f64 = 0.5;
 const MODERATELY: f64 = 0.8;
@@ -108,6 +110,7 @@ impl Tracker {
         let reach = self.table.reach(&Aim {
             steer: self.budget.steer(objective),
             allowed: evidence::allowed(objective),
+            bad: evidence::allowed(objective) * (1.0 + BAD_BY_BUDGET * left),
             step: STEP + STEP_BY_BUDGET * left,
             dispersion: self.dispersion(),
         });
