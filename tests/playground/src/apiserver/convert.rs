@@ -15,6 +15,8 @@ pub(crate) fn to_served<'a>(resource: &Resource, stored: &'a Value) -> Cow<'a, V
     let mut object = stored.clone();
     if resource.is("events.k8s.io", "events") {
         to_new_event(&mut object);
+    } else if is_first_autoscaler(resource) {
+        to_first_autoscaler(&mut object);
     }
     object["apiVersion"] = api_version.into();
     Cow::Owned(object)
@@ -25,10 +27,21 @@ pub(crate) fn to_stored(resource: &Resource, mut served: Value) -> Value {
     if served["apiVersion"] != resource.storage_version.as_str() {
         if resource.is("events.k8s.io", "events") {
             to_core_event(&mut served);
+        } else if is_first_autoscaler(resource) {
+            from_first_autoscaler(&mut served);
         }
         served["apiVersion"] = resource.storage_version.clone().into();
     }
     served
+}
+
+/// An object of one version as another version of the same resource has it; null stays null.
+pub(crate) fn between(from: &Resource, to: &Resource, object: &Value) -> Value {
+    if object.is_null() {
+        return Value::Null;
+    }
+    let stored = to_stored(from, object.clone());
+    to_served(to, &stored).into_owned()
 }
 
 /// Fields of `events.k8s.io/v1` and what the core form calls them.
@@ -66,5 +79,41 @@ fn rename<'a>(event: &mut Value, fields: impl Iterator<Item = (&'a str, &'a str)
         if let Some(value) = map.remove(from) {
             map.insert(to.to_owned(), value);
         }
+    }
+}
+
+/// `autoscaling/v1` knows CPU utilisation only.
+fn is_first_autoscaler(resource: &Resource) -> bool {
+    resource.is("autoscaling", "horizontalpodautoscalers") && resource.version == "v1"
+}
+
+fn from_first_autoscaler(object: &mut Value) {
+    let Some(Value::Object(spec)) = object.get_mut("spec") else {
+        return;
+    };
+    let percent = spec
+        .remove("targetCPUUtilizationPercentage")
+        .unwrap_or_else(|| json!(80));
+    let target = json!({ "type": "Utilization", "averageUtilization": percent });
+    let metric = json!({ "type": "Resource", "resource": { "name": "cpu", "target": target } });
+    spec.insert("metrics".into(), json!([metric]));
+}
+
+fn to_first_autoscaler(object: &mut Value) {
+    let Some(Value::Object(spec)) = object.get_mut("spec") else {
+        return;
+    };
+    spec.remove("behavior");
+    let metrics = spec.remove("metrics").unwrap_or_default();
+    let mut metrics = metrics.as_array().into_iter().flatten();
+    let cpu = metrics.find(|metric| metric["resource"]["name"] == "cpu");
+    if let Some(percent) = cpu.map(|metric| &metric["resource"]["target"]["averageUtilization"])
+        && percent.is_number()
+    {
+        spec.insert("targetCPUUtilizationPercentage".into(), percent.clone());
+    }
+    if let Some(Value::Object(status)) = object.get_mut("status") {
+        status.remove("currentMetrics");
+        status.remove("conditions");
     }
 }

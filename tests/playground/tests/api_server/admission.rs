@@ -387,3 +387,29 @@ async fn a_configuration_that_cannot_work_is_refused() {
         ["webhooks[0].sideEffects", "webhooks[0].matchConditions[0].expression"]
     );
 }
+
+#[tokio::test]
+async fn a_rule_stands_for_every_version_of_what_it_names() {
+    let cluster = Cluster::start().await;
+    let hook = Webhook::start(|_| patch(json!([{ "op": "replace", "path": "/spec/minReplicas", "value": 3 }]))).await;
+    let mut entry = hook.entry("hpa.example.com", &["horizontalpodautoscalers"], &["CREATE"]);
+    entry["rules"][0]["apiGroups"] = json!(["autoscaling"]);
+    entry["rules"][0]["apiVersions"] = json!(["v2"]);
+    configure(&cluster, vec![entry]).await;
+    let target = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "web" });
+    let autoscaler = json!({
+        "apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": { "name": "web" },
+        "spec": { "scaleTargetRef": target, "maxReplicas": 9, "targetCPUUtilizationPercentage": 60 },
+    });
+    let first = cluster.api("autoscaling/v1", "HorizontalPodAutoscaler", "horizontalpodautoscalers");
+    let created = create(&first, autoscaler).await;
+    assert_eq!(created.data["spec"]["minReplicas"], 3);
+    assert_eq!(created.data["spec"]["targetCPUUtilizationPercentage"], 60);
+    let asked = hook.asked.lock()[0].clone();
+    assert_eq!(
+        (&asked["kind"]["version"], &asked["requestKind"]["version"]),
+        (&json!("v2"), &json!("v1"))
+    );
+    let metric = &asked["object"]["spec"]["metrics"][0]["resource"];
+    assert_eq!(metric["target"]["averageUtilization"], 60);
+}

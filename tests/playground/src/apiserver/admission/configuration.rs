@@ -28,6 +28,8 @@ pub(super) struct Webhook {
     pub(super) objects: LabelSelector,
     pub(super) conditions: Vec<Condition>,
     pub(super) client: Value,
+    /// Rules stand for every version of what they name.
+    pub(super) equivalent: bool,
     /// Failures refuse the request.
     pub(super) fails_closed: bool,
     pub(super) timeout: Duration,
@@ -80,6 +82,7 @@ fn webhook(value: &Value) -> Webhook {
             })
             .collect(),
         client: value["clientConfig"].clone(),
+        equivalent: value["matchPolicy"] != "Exact",
         fails_closed: value["failurePolicy"] != "Ignore",
         timeout: Duration::from_secs(value["timeoutSeconds"].as_u64().unwrap_or(10)),
         reinvoked: value["reinvocationPolicy"] == "IfNeeded",

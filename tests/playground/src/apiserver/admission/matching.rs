@@ -1,5 +1,7 @@
 //! Whether a webhook is asked about a request.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::Attributes;
@@ -7,21 +9,44 @@ use super::configuration::Webhook;
 use super::expressions::{self, Variables};
 use crate::apiserver::api::Api;
 use crate::apiserver::object;
+use crate::apiserver::registry::Resource;
 use crate::apiserver::store::ObjectKey;
 
-/// Rules and selectors; conditions are the caller's next question.
-pub(super) fn selects(api: &Api, webhook: &Webhook, attributes: &Attributes<'_>, object: &Value) -> bool {
-    // Webhooks cannot lock an administrator out of the configuration of webhooks.
-    if attributes.resource.group == "admissionregistration.k8s.io" {
-        return false;
-    }
-    webhook.rules.iter().any(|rule| rule_fits(rule, attributes))
-        && namespace_fits(api, webhook, attributes, object)
-        && object_fits(webhook, attributes, object)
+/// The form in which a webhook is to see a request.
+pub(super) enum Shown {
+    AsSent,
+    /// In another version (or group) of the same resource, which is the one that its rules name.
+    As(Arc<Resource>),
 }
 
-fn rule_fits(rule: &Value, attributes: &Attributes<'_>) -> bool {
-    let resource = attributes.resource;
+/// Rules and selectors; conditions are the caller's next question.
+pub(super) fn selects(api: &Api, webhook: &Webhook, attributes: &Attributes<'_>, object: &Value) -> Option<Shown> {
+    // Webhooks cannot lock an administrator out of the configuration of webhooks.
+    if attributes.resource.group == "admissionregistration.k8s.io" {
+        return None;
+    }
+    let shown = shown(api, webhook, attributes)?;
+    let selected = namespace_fits(api, webhook, attributes, object) && object_fits(webhook, attributes, object);
+    selected.then_some(shown)
+}
+
+fn shown(api: &Api, webhook: &Webhook, attributes: &Attributes<'_>) -> Option<Shown> {
+    let fits = |resource: &Resource| webhook.rules.iter().any(|rule| rule_fits(rule, attributes, resource));
+    if fits(attributes.resource) {
+        return Some(Shown::AsSent);
+    }
+    // Subresources of another kind (scale) have one version only.
+    if !webhook.equivalent || attributes.kind.2 != attributes.resource.kind {
+        return None;
+    }
+    let served = api.registry.served();
+    let other = served
+        .iter()
+        .find(|other| other.key == attributes.resource.key && fits(other))?;
+    Some(Shown::As(other.clone()))
+}
+
+fn rule_fits(rule: &Value, attributes: &Attributes<'_>, resource: &Resource) -> bool {
     let lists = |field: &str, wanted: &str| {
         rule[field]
             .as_array()

@@ -34,6 +34,8 @@ pub(crate) struct Admission {
 #[derive(Clone)]
 pub(crate) struct Attributes<'a> {
     pub(crate) resource: &'a Resource,
+    /// The resource as the client named it, when a webhook sees it in another version.
+    pub(crate) requested: Option<&'a Resource>,
     /// Empty for the resource itself.
     pub(crate) subresource: &'a str,
     /// Group, version and kind of the object, which for a subresource may be another kind.

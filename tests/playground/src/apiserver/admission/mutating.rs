@@ -7,9 +7,10 @@ use serde_json::Value;
 use super::configuration::{self, Webhook};
 use super::connection::{self, Destination};
 use super::expressions::Variables;
-use super::matching::{self, Conditions};
+use super::matching::{self, Conditions, Shown};
 use super::{Attributes, review};
 use crate::apiserver::api::Api;
+use crate::apiserver::convert;
 use crate::apiserver::http::Request;
 use crate::apiserver::object;
 use crate::apiserver::patch;
@@ -63,6 +64,37 @@ async fn ask(
     webhook: &Webhook,
     object: &mut Value,
 ) -> ApiResult<Outcome> {
+    let Some(shown) = matching::selects(api, webhook, attributes, object) else {
+        return Ok(Outcome::Passed);
+    };
+    let Shown::As(other) = shown else {
+        return ask_as_sent(api, request, attributes, webhook, object).await;
+    };
+    let mut converted = convert::between(attributes.resource, &other, object);
+    let old = attributes
+        .old
+        .map(|old| convert::between(attributes.resource, &other, old));
+    let equivalent = Attributes {
+        resource: &other,
+        requested: Some(attributes.resource),
+        kind: (other.group.clone(), other.version.clone(), other.kind.clone()),
+        old: old.as_ref(),
+        ..attributes.clone()
+    };
+    let outcome = ask_as_sent(api, request, &equivalent, webhook, &mut converted).await?;
+    if matches!(outcome, Outcome::Asked { changed: true }) {
+        *object = convert::between(&other, attributes.resource, &converted);
+    }
+    Ok(outcome)
+}
+
+async fn ask_as_sent(
+    api: &Arc<Api>,
+    request: &Request,
+    attributes: &Attributes<'_>,
+    webhook: &Webhook,
+    object: &mut Value,
+) -> ApiResult<Outcome> {
     let Some(answer) = answer(api, request, attributes, webhook, object).await? else {
         return Ok(Outcome::Passed);
     };
@@ -84,17 +116,26 @@ async fn ask(
     Ok(Outcome::Asked { changed })
 }
 
-/// Asks one webhook when it is concerned. `None`: not concerned, or failed and ignored.
-pub(super) async fn answer(
+/// Asks one webhook for a verdict only.
+pub(super) async fn verdict(
+    api: &Arc<Api>,
+    request: &Request,
+    attributes: &Attributes<'_>,
+    webhook: &Webhook,
+    object: &Value,
+) -> ApiResult<()> {
+    let mut copy = object.clone();
+    ask(api, request, attributes, webhook, &mut copy).await.map(|_| ())
+}
+
+/// Asks a webhook that rules and selectors chose. `None`: its conditions do not hold, or it failed and is ignored.
+async fn answer(
     api: &Arc<Api>,
     request: &Request,
     attributes: &Attributes<'_>,
     webhook: &Webhook,
     object: &Value,
 ) -> ApiResult<Option<review::Answer>> {
-    if !matching::selects(api, webhook, attributes, object) {
-        return Ok(None);
-    }
     let uid = object::new_uid();
     let question = review::request(attributes, &uid);
     if !webhook.conditions.is_empty() {

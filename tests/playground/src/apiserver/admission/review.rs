@@ -14,12 +14,19 @@ pub(super) fn request(attributes: &Attributes<'_>, uid: &str) -> Value {
     let (group, version, kind) = &attributes.kind;
     let kind = json!({ "group": group, "version": version, "kind": kind });
     let plural = json!({ "group": resource.group, "version": resource.version, "resource": resource.plural });
+    let (requested_kind, requested_plural) = match attributes.requested {
+        Some(sent) => (
+            json!({ "group": sent.group, "version": sent.version, "kind": sent.kind }),
+            json!({ "group": sent.group, "version": sent.version, "resource": sent.plural }),
+        ),
+        None => (kind.clone(), plural.clone()),
+    };
     let mut request = json!({
         "uid": uid,
         "kind": kind,
         "resource": plural,
-        "requestKind": kind,
-        "requestResource": plural,
+        "requestKind": requested_kind,
+        "requestResource": requested_plural,
         "operation": attributes.operation,
         "userInfo": { "username": attributes.user.name, "groups": attributes.user.groups },
         "object": null,

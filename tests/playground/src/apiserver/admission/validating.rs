@@ -19,7 +19,7 @@ pub(super) async fn call(
     let object = object.unwrap_or(&Value::Null);
     for configuration in configuration::webhooks(api, "validatingwebhookconfigurations") {
         for webhook in configuration.iter() {
-            mutating::answer(api, request, attributes, webhook, object).await?;
+            mutating::verdict(api, request, attributes, webhook, object).await?;
         }
     }
     Ok(())

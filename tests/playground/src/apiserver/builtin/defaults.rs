@@ -19,7 +19,7 @@ pub(crate) fn defaults(resource: &Resource, object: &mut Value) {
         ("apps", "daemonsets") => daemon_set(object),
         ("batch", "jobs") => with(object, "spec", job),
         ("batch", "cronjobs") => cron_job(object),
-        ("autoscaling", "horizontalpodautoscalers") => autoscaler(object),
+        ("autoscaling", "horizontalpodautoscalers") => autoscaler(object, resource.version == "v1"),
         ("discovery.k8s.io", "endpointslices") => each(object, "ports", |port| {
             default(port, "protocol", "TCP");
             default(port, "name", "");
@@ -291,15 +291,17 @@ fn merged(first: Option<&Map<String, Value>>, rest: &Map<String, Value>) -> Map<
     all
 }
 
-fn autoscaler(object: &mut Value) {
+fn autoscaler(object: &mut Value, first_version: bool) {
     with(object, "spec", |spec| {
         default(spec, "minReplicas", 1);
-        let utilisation = json!({ "type": "Utilization", "averageUtilization": 80 });
-        default(
-            spec,
-            "metrics",
-            json!([{ "type": "Resource", "resource": { "name": "cpu", "target": utilisation } }]),
-        );
+        if !first_version {
+            let target = json!({ "type": "Utilization", "averageUtilization": 80 });
+            default(
+                spec,
+                "metrics",
+                json!([{ "type": "Resource", "resource": { "name": "cpu", "target": target } }]),
+            );
+        }
     });
 }
 

@@ -2,13 +2,19 @@
 
 use serde_json::Value;
 
-use super::Request;
+use super::{Request, protobuf};
 use crate::apiserver::status::{ApiError, ApiResult};
 
-/// The body as JSON, whether it was written as JSON or as YAML.
+/// The body as JSON, whether it was written as JSON, as YAML or in protocol buffers.
 pub(crate) fn read_object(request: &Request) -> ApiResult<Value> {
     match request.content_type() {
         "application/json" | "application/yaml" | "" => parse(&request.body),
+        "application/vnd.kubernetes.protobuf" => protobuf::read(&request.body).map_err(|why| {
+            let accepted = "application/json, application/yaml";
+            let mut error = ApiError::unsupported_media_type(accepted);
+            error.message = format!("{} ({why})", error.message);
+            error
+        }),
         _ => Err(ApiError::unsupported_media_type("application/json, application/yaml")),
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 mod negotiate;
+mod protobuf;
 pub(crate) mod request;
 pub(crate) mod response;
 mod route;

@@ -141,6 +141,7 @@ async fn admit(
     }
     let attributes = Attributes {
         resource,
+        requested: None,
         subresource: "",
         kind: (resource.group.clone(), resource.version.clone(), resource.kind.clone()),
         operation: "DELETE",

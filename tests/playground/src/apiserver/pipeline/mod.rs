@@ -75,6 +75,7 @@ impl Write<'_> {
         }
         Attributes {
             resource: self.resource(),
+            requested: None,
             subresource: self.call.subresource(),
             kind: (
                 self.resource().group.clone(),

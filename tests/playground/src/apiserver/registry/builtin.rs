@@ -118,6 +118,9 @@ impl Builder {
         self.add::<batch::CronJob>("cronjob", &["cj"], STATUS).categories = vec!["all".into()];
         self.add::<autoscaling::HorizontalPodAutoscaler>("horizontalpodautoscaler", &["hpa"], STATUS)
             .categories = vec!["all".into()];
+        let first = self.add::<autoscaling_v1::HorizontalPodAutoscaler>("horizontalpodautoscaler", &["hpa"], STATUS);
+        first.categories = vec!["all".into()];
+        first.storage_version = "autoscaling/v2".into();
         self.add::<policy::PodDisruptionBudget>("poddisruptionbudget", &["pdb"], STATUS);
     }
 

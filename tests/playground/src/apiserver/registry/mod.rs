@@ -145,11 +145,16 @@ impl Served {
         groups.into_iter().collect()
     }
 
-    /// Any version of a resource.
+    /// A resource in the version that it is stored as, else in any.
     pub(crate) fn any_version(&self, key: &ResourceKey) -> Option<Arc<Resource>> {
-        self.iter()
-            .find(|resource| resource.key == *key && resource.group == *key.group)
-            .cloned()
+        let versions: Vec<_> = self
+            .iter()
+            .filter(|resource| resource.key == *key && resource.group == *key.group)
+            .collect();
+        let stored = versions
+            .iter()
+            .find(|resource| resource.api_version() == resource.storage_version);
+        stored.or(versions.first()).map(|resource| Arc::clone(resource))
     }
 }
 

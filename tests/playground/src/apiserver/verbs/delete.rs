@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::read::Selection;
 use super::{Call, respond};
-use crate::apiserver::http::{Response, body, response};
+use crate::apiserver::http::{Response, read_object, response};
 use crate::apiserver::object;
 use crate::apiserver::pipeline::{self, Deletion};
 use crate::apiserver::status::{ApiError, ApiResult};
@@ -57,7 +57,7 @@ fn options(call: &Call<'_>) -> ApiResult<Deletion> {
     let body = if request.body.is_empty() {
         Value::Null
     } else {
-        body::parse(&request.body)?
+        read_object(request)?
     };
     from_body(&body, request.dry_run()?, |name| request.query(name).map(str::to_owned))
 }

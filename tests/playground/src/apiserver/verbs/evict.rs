@@ -17,6 +17,7 @@ pub(super) async fn evict(call: &Call<'_>) -> ApiResult<Response> {
     let dry_run = call.request.dry_run()?;
     let attributes = Attributes {
         resource: &call.resource,
+        requested: None,
         subresource: "eviction",
         kind: ("policy".into(), "v1".into(), "Eviction".into()),
         operation: "CREATE",

@@ -97,6 +97,7 @@ async fn attempt(call: &Call<'_>, paths: &ScalePaths, transform: &Transform<'_>)
     keep_identity(&old, &mut new);
     let attributes = Attributes {
         resource: &call.resource,
+        requested: None,
         subresource: "scale",
         kind: ("autoscaling".into(), "v1".into(), "Scale".into()),
         operation: "UPDATE",
