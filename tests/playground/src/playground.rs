@@ -58,10 +58,13 @@ impl Playground {
         controllers::start(&informers, &tasks, |name| {
             client_of(&server, &User::service_account("kube-system", name))
         })?;
-        let scheduling = client_of(&server, &User {
-            name: "system:kube-scheduler".into(),
-            ..User::administrator()
-        })?;
+        let scheduling = client_of(
+            &server,
+            &User {
+                name: "system:kube-scheduler".into(),
+                ..User::administrator()
+            },
+        )?;
         scheduler::start(&informers, &tasks, scheduling, options.node);
         server.set_resource_usage(Arc::new(NodeHooks(Arc::clone(&kubelet))));
         server.set_container_logs(Arc::new(NodeHooks(Arc::clone(&kubelet))));

@@ -37,7 +37,10 @@ fn application(changes: Value) -> Value {
         "lifecycle": {"preStop": {"sleep": {"seconds": 2}}},
         "resources": {"requests": {"cpu": "200m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
     });
-    container.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    container
+        .as_object_mut()
+        .unwrap()
+        .extend(changes.as_object().unwrap().clone());
     container
 }
 
@@ -76,15 +79,29 @@ where
 
 fn statuses(pod: &Pod) -> Vec<ContainerStatus> {
     let status = pod.status.clone().unwrap_or_default();
-    status.container_statuses.unwrap_or_default().into_iter().chain(status.init_container_statuses.unwrap_or_default()).collect()
+    status
+        .container_statuses
+        .unwrap_or_default()
+        .into_iter()
+        .chain(status.init_container_statuses.unwrap_or_default())
+        .collect()
 }
 
 fn condition(pod: &Pod, type_: &str) -> Option<PodCondition> {
-    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == type_).cloned()
+    pod.status
+        .as_ref()?
+        .conditions
+        .as_ref()?
+        .iter()
+        .find(|condition| condition.type_ == type_)
+        .cloned()
 }
 
 fn phase(pod: &Pod) -> String {
-    pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default()
+    pod.status
+        .as_ref()
+        .and_then(|status| status.phase.clone())
+        .unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,10 +110,16 @@ async fn a_rollout_and_its_undoing_fail_no_request() {
     let first = deployment(3, json!({"containers": [application(json!({}))]}));
     playground.apply_objects(vec![first.clone(), service()]).await.unwrap();
     playground.deployment_settled("default", "web", SOON).await.unwrap();
-    let settings = Settings { shape: Shape::Constant { rate: 60.0 }, ..Settings::default() };
+    let settings = Settings {
+        shape: Shape::Constant { rate: 60.0 },
+        ..Settings::default()
+    };
     let load = playground.load("default", "web", settings);
     let args = json!({"args": ["application", "--cpu-time=3ms", "--start-time=0s", "--warm-up=0s"]});
-    for (revision, next) in [("2", deployment(3, json!({"containers": [application(args)]}))), ("3", first)] {
+    for (revision, next) in [
+        ("2", deployment(3, json!({"containers": [application(args)]}))),
+        ("3", first),
+    ] {
         playground.apply_objects(vec![next]).await.unwrap();
         let settled = playground.deployment_settled("default", "web", SOON).await.unwrap();
         assert_eq!(settled.annotations()["deployment.kubernetes.io/revision"], revision);
@@ -104,7 +127,11 @@ async fn a_rollout_and_its_undoing_fail_no_request() {
     let report = load.stop().await;
     assert!(report.served > 100, "{report:?}");
     assert_eq!(report.failed, 0, "{report:?}");
-    let sets = api::<ReplicaSet>(&playground).list(&ListParams::default()).await.unwrap().items;
+    let sets = api::<ReplicaSet>(&playground)
+        .list(&ListParams::default())
+        .await
+        .unwrap()
+        .items;
     let mut sizes: Vec<i32> = sets.iter().map(|set| set.spec.replicas.unwrap()).collect();
     sizes.sort_unstable();
     assert_eq!(sizes, [0, 3]);
@@ -123,7 +150,10 @@ async fn a_sidecar_starts_first_and_serves_the_named_port() {
     let initial = json!({"name": "setup", "image": IMAGE, "args": ["exit"]});
     let main = application(json!({"ports": [{"containerPort": 8080}], "readinessProbe": null}));
     let spec = json!({"initContainers": [initial, sidecar], "containers": [main], "terminationGracePeriodSeconds": 5});
-    playground.apply_objects(vec![deployment(1, spec), service()]).await.unwrap();
+    playground
+        .apply_objects(vec![deployment(1, spec), service()])
+        .await
+        .unwrap();
     playground.deployment_settled("default", "web", SOON).await.unwrap();
     let pod = playground.pods("default", "app=web").await.unwrap().remove(0);
     let since = |name: &str| {
@@ -134,7 +164,11 @@ async fn a_sidecar_starts_first_and_serves_the_named_port() {
     let slices: Api<EndpointSlice> = api(&playground);
     let slice = playground
         .wait_for(&slices, "web-0", SOON, |slice| {
-            slice.endpoints.iter().flatten().any(|endpoint| endpoint.conditions.as_ref().and_then(|c| c.ready) == Some(true))
+            slice
+                .endpoints
+                .iter()
+                .flatten()
+                .any(|endpoint| endpoint.conditions.as_ref().and_then(|c| c.ready) == Some(true))
         })
         .await
         .unwrap();
@@ -145,27 +179,52 @@ async fn a_sidecar_starts_first_and_serves_the_named_port() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resizes_in_place_take_effect_or_say_why_not() {
     let playground = playground().await;
-    playground.apply_objects(vec![pod("web", json!({"containers": [application(json!({}))]}))]).await.unwrap();
+    playground
+        .apply_objects(vec![pod("web", json!({"containers": [application(json!({}))]}))])
+        .await
+        .unwrap();
     playground.pods_ready("default", "app=web", 1, SOON).await.unwrap();
     let pods: Api<Pod> = api(&playground);
     let resize = |cpu: &str| {
         let resources = json!({"requests": {"cpu": cpu}});
         Patch::Strategic(json!({"spec": {"containers": [{"name": "application", "resources": resources}]}}))
     };
-    pods.patch_resize("web", &PatchParams::default(), &resize("300m")).await.unwrap();
-    let requested = |pod: &Pod| statuses(pod)[0].resources.clone().unwrap().requests.unwrap()["cpu"].0.clone();
-    let resized = playground.wait_for(&pods, "web", SOON, |pod| requested(pod) == "300m").await.unwrap();
+    pods.patch_resize("web", &PatchParams::default(), &resize("300m"))
+        .await
+        .unwrap();
+    let requested = |pod: &Pod| {
+        statuses(pod)[0].resources.clone().unwrap().requests.unwrap()["cpu"]
+            .0
+            .clone()
+    };
+    let resized = playground
+        .wait_for(&pods, "web", SOON, |pod| requested(pod) == "300m")
+        .await
+        .unwrap();
     assert_eq!(statuses(&resized)[0].restart_count, 0);
     assert_eq!(condition(&resized, "PodResizePending"), None);
 
     *playground.kubelet().node().resizes.lock() = Resizes::Infeasible;
-    pods.patch_resize("web", &PatchParams::default(), &resize("400m")).await.unwrap();
-    let pending = playground.wait_for(&pods, "web", SOON, |pod| condition(pod, "PodResizePending").is_some()).await.unwrap();
-    assert_eq!(condition(&pending, "PodResizePending").unwrap().reason.unwrap(), "Infeasible");
+    pods.patch_resize("web", &PatchParams::default(), &resize("400m"))
+        .await
+        .unwrap();
+    let pending = playground
+        .wait_for(&pods, "web", SOON, |pod| condition(pod, "PodResizePending").is_some())
+        .await
+        .unwrap();
+    assert_eq!(
+        condition(&pending, "PodResizePending").unwrap().reason.unwrap(),
+        "Infeasible"
+    );
     assert_eq!(requested(&pending), "300m");
 
     *playground.kubelet().node().resizes.lock() = Resizes::Done;
-    playground.wait_for(&pods, "web", SOON, |pod| requested(pod) == "400m" && condition(pod, "PodResizePending").is_none()).await.unwrap();
+    playground
+        .wait_for(&pods, "web", SOON, |pod| {
+            requested(pod) == "400m" && condition(pod, "PodResizePending").is_none()
+        })
+        .await
+        .unwrap();
     playground.stop().await;
 }
 
@@ -180,7 +239,10 @@ async fn too_much_memory_and_failing_probes_end_in_restarts() {
         "livenessProbe": {"tcpSocket": {"port": 9999}, "periodSeconds": 1, "failureThreshold": 1},
         "lifecycle": null,
     }));
-    let objects = vec![pod("hungry", json!({"containers": [hungry]})), pod("deaf", json!({"containers": [deaf]}))];
+    let objects = vec![
+        pod("hungry", json!({"containers": [hungry]})),
+        pod("deaf", json!({"containers": [deaf]})),
+    ];
     playground.apply_objects(objects).await.unwrap();
     let pods: Api<Pod> = api(&playground);
     let restarted = |pod: &Pod| statuses(pod).first().is_some_and(|status| status.restart_count >= 1);
@@ -190,8 +252,18 @@ async fn too_much_memory_and_failing_probes_end_in_restarts() {
     playground.wait_for(&pods, "deaf", SOON, restarted).await.unwrap();
     let events: Api<Event> = api(&playground);
     let about = ListParams::default().fields("involvedObject.name=deaf");
-    let reasons: Vec<String> = events.list(&about).await.unwrap().items.into_iter().filter_map(|event| event.reason).collect();
-    assert!(reasons.contains(&"Unhealthy".into()) && reasons.contains(&"Killing".into()), "{reasons:?}");
+    let reasons: Vec<String> = events
+        .list(&about)
+        .await
+        .unwrap()
+        .items
+        .into_iter()
+        .filter_map(|event| event.reason)
+        .collect();
+    assert!(
+        reasons.contains(&"Unhealthy".into()) && reasons.contains(&"Killing".into()),
+        "{reasons:?}"
+    );
     playground.stop().await;
 }
 
@@ -206,17 +278,39 @@ async fn jobs_complete_and_keep_their_log() {
     });
     playground.apply_objects(vec![job]).await.unwrap();
     let complete = |job: &Job| {
-        let conditions = job.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
-        conditions.iter().any(|condition| condition.type_ == "Complete" && condition.status == "True")
+        let conditions = job
+            .status
+            .as_ref()
+            .and_then(|status| status.conditions.clone())
+            .unwrap_or_default();
+        conditions
+            .iter()
+            .any(|condition| condition.type_ == "Complete" && condition.status == "True")
     };
-    let done = playground.wait_for(&api::<Job>(&playground), "work", SOON, complete).await.unwrap();
+    let done = playground
+        .wait_for(&api::<Job>(&playground), "work", SOON, complete)
+        .await
+        .unwrap();
     assert_eq!(done.status.unwrap().succeeded, Some(2));
-    let pods = api::<Pod>(&playground).list(&ListParams::default().labels("job-name=work")).await.unwrap().items;
+    let pods = api::<Pod>(&playground)
+        .list(&ListParams::default().labels("job-name=work"))
+        .await
+        .unwrap()
+        .items;
     assert!(pods.iter().all(|pod| phase(pod) == "Succeeded"));
     let mistaken = json!({"name": "work", "image": IMAGE, "args": ["aplication"]});
-    playground.apply_objects(vec![pod("mistaken", json!({"restartPolicy": "Never", "containers": [mistaken]}))]).await.unwrap();
+    playground
+        .apply_objects(vec![pod(
+            "mistaken",
+            json!({"restartPolicy": "Never", "containers": [mistaken]}),
+        )])
+        .await
+        .unwrap();
     let pods: Api<Pod> = api(&playground);
-    playground.wait_for(&pods, "mistaken", SOON, |pod| phase(pod) == "Failed").await.unwrap();
+    playground
+        .wait_for(&pods, "mistaken", SOON, |pod| phase(pod) == "Failed")
+        .await
+        .unwrap();
     let log = pods.logs("mistaken", &Default::default()).await.unwrap();
     assert!(log.contains("unrecognized subcommand"), "{log}");
     playground.stop().await;
@@ -227,16 +321,28 @@ async fn what_cannot_run_says_so() {
     let playground = playground().await;
     let stranger = json!({"containers": [{"name": "web", "image": "nginx:1"}]});
     let giant = json!({"containers": [application(json!({"resources": {"requests": {"cpu": "5"}}}))]});
-    playground.apply_objects(vec![pod("stranger", stranger), pod("giant", giant)]).await.unwrap();
+    playground
+        .apply_objects(vec![pod("stranger", stranger), pod("giant", giant)])
+        .await
+        .unwrap();
     let pods: Api<Pod> = api(&playground);
     let waiting = |pod: &Pod| {
-        let state = statuses(pod).into_iter().next().and_then(|status| status.state?.waiting?.reason);
+        let state = statuses(pod)
+            .into_iter()
+            .next()
+            .and_then(|status| status.state?.waiting?.reason);
         matches!(state.as_deref(), Some("ErrImagePull" | "ImagePullBackOff"))
     };
     playground.wait_for(&pods, "stranger", SOON, waiting).await.unwrap();
-    let unscheduled = playground.wait_for(&pods, "giant", SOON, |pod| condition(pod, "PodScheduled").is_some()).await.unwrap();
+    let unscheduled = playground
+        .wait_for(&pods, "giant", SOON, |pod| condition(pod, "PodScheduled").is_some())
+        .await
+        .unwrap();
     let why = condition(&unscheduled, "PodScheduled").unwrap();
-    assert_eq!((why.status.as_str(), why.reason.as_deref()), ("False", Some("Unschedulable")));
+    assert_eq!(
+        (why.status.as_str(), why.reason.as_deref()),
+        ("False", Some("Unschedulable"))
+    );
     playground.stop().await;
 }
 
@@ -252,18 +358,36 @@ async fn evictions_respect_the_budget() {
     let running = playground.pods_ready("default", "app=web", 2, SOON).await.unwrap();
     let budgets: Api<PodDisruptionBudget> = api(&playground);
     let allowed = |budget: &PodDisruptionBudget| budget.status.as_ref().and_then(|status| status.disruptions_allowed);
-    let healthy = |budget: &PodDisruptionBudget| budget.status.as_ref().and_then(|status| status.current_healthy) == Some(2);
+    let healthy =
+        |budget: &PodDisruptionBudget| budget.status.as_ref().and_then(|status| status.current_healthy) == Some(2);
     let full = playground.wait_for(&budgets, "web", SOON, healthy).await.unwrap();
     assert_eq!(allowed(&full), Some(0));
     let pods: Api<Pod> = api(&playground);
-    let refused = pods.evict(&running[0].name_any(), &EvictParams::default()).await.unwrap_err();
-    assert!(matches!(&refused, kube::Error::Api(status) if status.code == 429), "{refused}");
+    let refused = pods
+        .evict(&running[0].name_any(), &EvictParams::default())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&refused, kube::Error::Api(status) if status.code == 429),
+        "{refused}"
+    );
     let relaxed = Patch::Merge(json!({"spec": {"minAvailable": 1}}));
     budgets.patch("web", &PatchParams::default(), &relaxed).await.unwrap();
-    playground.wait_for(&budgets, "web", SOON, |budget| allowed(budget) == Some(1)).await.unwrap();
-    pods.evict(&running[0].name_any(), &EvictParams::default()).await.unwrap();
+    playground
+        .wait_for(&budgets, "web", SOON, |budget| allowed(budget) == Some(1))
+        .await
+        .unwrap();
+    pods.evict(&running[0].name_any(), &EvictParams::default())
+        .await
+        .unwrap();
     playground.deployment_settled("default", "web", SOON).await.unwrap();
-    let names: Vec<String> = playground.pods("default", "app=web").await.unwrap().iter().map(ResourceExt::name_any).collect();
+    let names: Vec<String> = playground
+        .pods("default", "app=web")
+        .await
+        .unwrap()
+        .iter()
+        .map(ResourceExt::name_any)
+        .collect();
     assert!(!names.contains(&running[0].name_any()), "{names:?}");
     playground.stop().await;
 }
@@ -272,7 +396,10 @@ async fn evictions_respect_the_budget() {
 async fn orphans_are_adopted_and_surplus_pods_go() {
     let playground = playground().await;
     let spec = json!({"containers": [application(json!({}))]});
-    playground.apply_objects(vec![deployment(2, spec.clone())]).await.unwrap();
+    playground
+        .apply_objects(vec![deployment(2, spec.clone())])
+        .await
+        .unwrap();
     let settled = playground.deployment_settled("default", "web", SOON).await.unwrap();
     let owned = playground.pods("default", "app=web").await.unwrap();
     let mut orphan: Pod = serde_json::from_value(pod("orphan", spec)).unwrap();
@@ -280,14 +407,19 @@ async fn orphans_are_adopted_and_surplus_pods_go() {
     let pods: Api<Pod> = api(&playground);
     pods.create(&PostParams::default(), &orphan).await.unwrap();
     // Three match, two are wanted: the newest, which is not ready, goes.
-    let gone = playground.wait_for(&pods, "orphan", SOON, |pod| pod.metadata.deletion_timestamp.is_some()).await;
+    let gone = playground
+        .wait_for(&pods, "orphan", SOON, |pod| pod.metadata.deletion_timestamp.is_some())
+        .await;
     let gone = gone.map(|pod| pod.owner_references().first().map(|owner| owner.kind.clone()));
     if let Ok(owner) = gone {
         assert_eq!(owner.as_deref(), Some("ReplicaSet"));
     }
     let deployments: Api<Deployment> = api(&playground);
     let scale = Patch::Merge(json!({"spec": {"replicas": 0}}));
-    deployments.patch_scale(&settled.name_any(), &PatchParams::default(), &scale).await.unwrap();
+    deployments
+        .patch_scale(&settled.name_any(), &PatchParams::default(), &scale)
+        .await
+        .unwrap();
     playground.pods_ready("default", "app=web", 0, SOON).await.unwrap();
     playground.stop().await;
 }

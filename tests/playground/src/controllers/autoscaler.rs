@@ -441,7 +441,16 @@ mod tests {
         let ages = [(minute * 4, 6), (Duration::ZERO, 2)];
         assert_eq!(stabilise(6, 2, &ages, Duration::ZERO, minute * 5), 6);
         assert_eq!(stabilise(6, 2, &ages[1..], Duration::ZERO, minute * 5), 2);
-        assert_eq!(stabilise(6, 9, &[(minute * 4, 6), (Duration::ZERO, 9)], Duration::ZERO, minute * 5), 9);
+        assert_eq!(
+            stabilise(
+                6,
+                9,
+                &[(minute * 4, 6), (Duration::ZERO, 9)],
+                Duration::ZERO,
+                minute * 5
+            ),
+            9
+        );
         assert_eq!(most_up(1), 5);
         assert_eq!(most_up(10), 20);
     }

@@ -55,8 +55,8 @@ enum Command {
         /// Time from low to low; half of the seconds, or 4 minutes.
         #[arg(long, value_parser = duration)]
         period: Option<Duration>,
-        /// Argument of `valence run`; given once or more, instead of those that make it quick enough to watch.
-        #[arg(long = "operator-argument", default_values = ["--scrape-interval=5s", "--decision-interval=5s", "--hurried"])]
+        /// Argument of `valence run`; given once or more, instead of those that shorten its waits enough to watch.
+        #[arg(long = "operator-argument", default_values = ["--hurried", "--scrape-interval=5s", "--decision-interval=5s"])]
         operator_arguments: Vec<String>,
     },
     /// Serves the sample application.
