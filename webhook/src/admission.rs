@@ -9,6 +9,7 @@ use crate::metrics::{Metrics, Result as Counted};
 use crate::notices::Notices;
 use crate::outcome::Outcome;
 use crate::plans::Plans;
+use crate::pod::Sidecars;
 use crate::review::{self, Read, Request, ReviewError};
 use crate::settings::Settings;
 use crate::{deployment, hpa, pod, scale, service};
@@ -88,6 +89,8 @@ pub struct Context<'c> {
     pub plans: &'c dyn Plans,
     /// What the administrator chose.
     pub settings: &'c Settings,
+    /// Sidecars that were injected before.
+    pub sidecars: &'c Sidecars,
 }
 
 /// Admission with all that it needs.
@@ -96,6 +99,7 @@ pub struct Admission {
     settings: Settings,
     metrics: Metrics,
     notices: Arc<dyn Notices>,
+    sidecars: Sidecars,
 }
 
 /// An answer, ready to be sent.
@@ -120,6 +124,7 @@ impl Admission {
             settings,
             metrics,
             notices,
+            sidecars: Sidecars::default(),
         }
     }
 
@@ -137,6 +142,7 @@ impl Admission {
         let context = Context {
             plans: self.plans.as_ref(),
             settings: &self.settings,
+            sidecars: &self.sidecars,
         };
         match endpoint {
             Endpoint::Pods => decide(&context, body, pod::admit),

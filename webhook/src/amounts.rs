@@ -49,7 +49,7 @@ impl Kind {
 }
 
 /// Request and limit of one resource.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Pair {
     /// Request.
     pub request: Option<u64>,
@@ -89,7 +89,7 @@ impl Pair {
 }
 
 /// Requests and limits of a container.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Amounts {
     /// In thousandths of a core.
     pub cpu: Pair,
@@ -297,6 +297,6 @@ mod tests {
         };
         wanted.patch("/c", Some(&current), &mut patch);
         let expected = r#"[{"op":"replace","path":"/c/resources/requests/memory","value":"256Mi"},{"op":"add","path":"/c/resources/limits","value":{"memory":"512Mi"}}]"#;
-        assert_eq!(serde_json::to_string(&patch).unwrap(), expected);
+        assert_eq!(String::from_utf8(patch.to_json()).unwrap(), expected);
     }
 }

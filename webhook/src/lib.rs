@@ -36,7 +36,7 @@ pub use admission::{Admission, Answer, Endpoint};
 pub use metrics::Metrics;
 pub use notices::{Notice, Notices};
 pub use outcome::Outcome;
-pub use patch::{Operation, Patch};
+pub use patch::{Content, Patch};
 pub use plans::{ContainerResources, LatencyObjective, Plan, Plans, names};
 pub use review::ReviewError;
 pub use server::{MOST_BODY_BYTES, router, serve, serve_router};

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::admission::Context;
 use crate::plans::{LatencyObjective, Plan, Plans, names};
-use crate::pod;
+use crate::pod::{self, Sidecars};
 use crate::review::{self, Read, ReviewError};
 use crate::settings::Settings;
 
@@ -64,6 +64,7 @@ pub fn inject(
     let context = Context {
         plans: &plans,
         settings,
+        sidecars: &Sidecars::default(),
     };
     let review = serde_json::to_vec(&question(&template))?;
     let request = match review::read::<crate::view::Pod<'_>>(&review)? {
@@ -72,7 +73,7 @@ pub fn inject(
     };
     let outcome = pod::admit(&context, &request);
     let mut changed = asked(&template);
-    let patch: json_patch::Patch = serde_json::from_value(serde_json::to_value(&outcome.patch)?)?;
+    let patch: json_patch::Patch = serde_json::from_slice(&outcome.patch.to_json())?;
     json_patch::patch(&mut changed, &patch)?;
     let mut object = object.clone();
     if let Some(held) = object.pointer_mut(place).filter(|_| outcome.injected) {

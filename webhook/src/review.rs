@@ -3,11 +3,9 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::de::{Deserialize, IgnoredAny};
-use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
 use thiserror::Error;
 
-use crate::patch::Patch;
+use crate::patch::{Patch, write};
 use crate::view::Text;
 
 /// Longest warning that the API server passes on whole.
@@ -170,46 +168,35 @@ fn request<'a, T>(review: Review<'a, T>) -> Result<Request<'a, T>, ReviewError> 
 }
 
 /// The answer: always allowed, sometimes changed, sometimes with warnings.
+///
+/// It is written piece by piece: a patch in base64 is long, and has nothing in it that JSON would escape.
 #[must_use]
 pub fn answer(uid: &str, patch: &Patch, warnings: &[String]) -> Vec<u8> {
-    let answer = Answer {
-        api_version: "admission.k8s.io/v1",
-        kind: "AdmissionReview",
-        response: Response { uid, patch, warnings },
-    };
-    serde_json::to_vec(&answer).unwrap_or_default()
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    response: Response<'a>,
-}
-
-struct Response<'a> {
-    uid: &'a str,
-    patch: &'a Patch,
-    warnings: &'a [String],
-}
-
-impl Serialize for Response<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut response = serializer.serialize_struct("response", 5)?;
-        response.serialize_field("uid", self.uid)?;
-        response.serialize_field("allowed", &true)?;
-        if !self.patch.is_empty() {
-            let patch = serde_json::to_vec(self.patch).map_err(serde::ser::Error::custom)?;
-            response.serialize_field("patchType", "JSONPatch")?;
-            response.serialize_field("patch", &BASE64_STANDARD.encode(patch))?;
-        }
-        if !self.warnings.is_empty() {
-            let warnings: Vec<_> = self.warnings.iter().map(|warning| shortened(warning)).collect();
-            response.serialize_field("warnings", &warnings)?;
-        }
-        response.end()
+    const START: &[u8] = br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"#;
+    let patch = (!patch.is_empty()).then(|| patch.to_json());
+    let length = patch.as_ref().map_or(0, |patch| patch.len().div_ceil(3) * 4);
+    let mut json = Vec::with_capacity(START.len() + length + 256 + warnings.iter().map(String::len).sum::<usize>());
+    json.extend_from_slice(START);
+    write(&mut json, uid);
+    json.extend_from_slice(br#","allowed":true"#);
+    if let Some(patch) = patch {
+        json.extend_from_slice(br#","patchType":"JSONPatch","patch":""#);
+        let start = json.len();
+        json.resize(start + length, 0);
+        // The slice has the length of the encoded patch, so that nothing is left out.
+        let written = BASE64_STANDARD
+            .encode_slice(&patch, &mut json[start..])
+            .unwrap_or_default();
+        json.truncate(start + written);
+        json.push(b'"');
     }
+    if !warnings.is_empty() {
+        json.extend_from_slice(br#","warnings":"#);
+        let warnings: Vec<_> = warnings.iter().map(|warning| shortened(warning)).collect();
+        write(&mut json, &warnings);
+    }
+    json.extend_from_slice(b"}}");
+    json
 }
 
 /// A warning as a header may carry it: one line, not too long.

@@ -6,7 +6,6 @@ mod bootstrap;
 mod buckets;
 mod listeners;
 mod stats;
-mod texts;
 
 pub use bootstrap::{ADMIN_SOCKET_PREFIX, Proxy, bootstrap};
 pub use buckets::{LONGEST_MILLISECONDS, RATIO, edges_milliseconds};
@@ -15,4 +14,3 @@ pub use stats::{
     GRPC_FAILURE, GRPC_SERVER_ERRORS, GRPC_SUCCESS, GRPC_TOTAL, LISTENER_LABEL, REQUEST_TIME, REQUESTS,
     REQUESTS_COMPLETED, REQUESTS_RESET_BY_CLIENT, RESPONSE_CLASS_LABEL, UPTIME_SECONDS,
 };
-pub use texts::bootstrap_text;

@@ -1,12 +1,10 @@
 //! Whether a pod gets a sidecar.
 
-use serde_json::Value;
-
 use super::ports::{self, Fronted};
 use super::resources::Rewriting;
 use super::{Arrival, sidecar};
 use crate::injection::{self, wish};
-use crate::patch::Patch;
+use crate::patch::{Content, Patch};
 use crate::plans::names;
 use crate::policies;
 
@@ -46,7 +44,7 @@ impl Injection {
         } else if arrival.spec.init_containers.is_some() {
             patch.add("/spec/initContainers/-".to_owned(), container);
         } else {
-            patch.add("/spec/initContainers".to_owned(), Value::Array(vec![container]));
+            patch.add("/spec/initContainers".to_owned(), Content::ListOf(container));
         }
     }
 }

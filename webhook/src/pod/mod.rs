@@ -19,6 +19,7 @@ use crate::view::{Metadata, Pod, PodSpec};
 use crate::workload::Workload;
 
 pub use resize::admit as admit_resize;
+pub use sidecar::Sidecars;
 
 use inject::{Choice, Injection};
 use owner::Owner;

@@ -1,14 +1,19 @@
 //! The container that is injected.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 
 use super::Arrival;
 use super::inject::Injection;
 use super::resources::Rewriting;
 use crate::amounts::Amounts;
-use crate::envoy::{ADMIN_SOCKET_PREFIX, Proxy, bootstrap_text};
+use crate::envoy::{ADMIN_SOCKET_PREFIX, Proxy, bootstrap};
 use crate::plans::names;
 use crate::quantity;
+use crate::settings::Settings;
 
 /// Names of the sidecar's ports in the hand-written form; that of the traffic port gives way to a name that moves.
 const TRAFFIC_PORT_NAME: &str = "envoy-sidecar";
@@ -35,39 +40,103 @@ for my $second (1 .. $ARGV[1]) {
 }
 "#;
 
-/// The container, complete but for what the API server fills in.
-pub(super) fn container(arrival: &Arrival<'_, '_>, injection: &Injection, rewriting: &Rewriting) -> Value {
+/// Most sidecars that are kept as text, each of about 8 KB.
+const MOST_TEXTS: usize = 256;
+
+/// Everything in which one sidecar may differ from another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Shape {
+    port: u16,
+    name: Option<String>,
+    all_families: bool,
+    /// Response times of the objectives in seconds, by their bits.
+    objectives: Vec<u64>,
+    native: bool,
+    user: i64,
+    amounts: Amounts,
+    storage: Option<u64>,
+    drain_seconds: (i64, i64),
+}
+
+/// Sidecars that were injected before, as text: the pods of a Deployment share theirs.
+///
+/// It is read without a lock; a new text replaces the map, and of two that come at once one may be made again.
+#[derive(Debug, Default)]
+pub struct Sidecars(ArcSwap<HashMap<Shape, Arc<str>>>);
+
+impl Sidecars {
+    fn text(&self, shape: Shape, make: impl FnOnce(&Shape) -> Value) -> Arc<str> {
+        let texts = self.0.load();
+        if let Some(text) = texts.get(&shape) {
+            return Arc::clone(text);
+        }
+        let text: Arc<str> = make(&shape).to_string().into();
+        let mut more = if texts.len() < MOST_TEXTS {
+            HashMap::clone(&texts)
+        } else {
+            HashMap::new()
+        };
+        more.insert(shape, Arc::clone(&text));
+        self.0.store(Arc::new(more));
+        text
+    }
+}
+
+/// The container as JSON, complete but for what the API server fills in.
+pub(super) fn container(arrival: &Arrival<'_, '_>, injection: &Injection, rewriting: &Rewriting) -> Arc<str> {
+    let objectives = arrival
+        .workload
+        .map(|workload| workload.objectives.as_slice())
+        .unwrap_or_default();
+    let shape = Shape {
+        port: injection.fronted.number,
+        name: injection.fronted.name.clone(),
+        all_families: injection.fronted.all_families,
+        objectives: objectives
+            .iter()
+            .map(|objective| objective.response_time_seconds.to_bits())
+            .collect(),
+        native: injection.native,
+        user: user(arrival),
+        amounts: rewriting.sidecar,
+        storage: rewriting.sidecar_storage,
+        drain_seconds: drain_seconds(arrival, injection),
+    };
     let settings = arrival.context.settings;
+    arrival.context.sidecars.text(shape, |shape| made(settings, shape))
+}
+
+fn made(settings: &Settings, shape: &Shape) -> Value {
     let mut container = json!({
         "name": names::SIDECAR_CONTAINER,
         "image": settings.sidecar_image,
         "imagePullPolicy": "IfNotPresent",
-        "args": arguments(arrival, injection, rewriting.sidecar),
+        "args": arguments(settings, shape),
         "env": environment(),
-        "ports": ports(injection),
-        "resources": resources(rewriting),
+        "ports": ports(shape),
+        "resources": resources(shape),
         "startupProbe": {"tcpSocket": {"port": names::METRICS_PORT}, "periodSeconds": 1, "failureThreshold": 60},
         "readinessProbe": {"tcpSocket": {"port": names::METRICS_PORT}, "periodSeconds": 5},
-        "lifecycle": {"preStop": {"exec": {"command": drain(arrival, injection)}}},
+        "lifecycle": {"preStop": {"exec": {"command": drain(shape)}}},
         "securityContext": {
             "allowPrivilegeEscalation": false,
             "capabilities": {"drop": ["ALL"]},
             "privileged": false,
             "readOnlyRootFilesystem": true,
             "runAsNonRoot": true,
-            "runAsUser": user(arrival),
+            "runAsUser": shape.user,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
     });
-    if injection.native {
+    if shape.native {
         container["restartPolicy"] = json!("Always");
     }
     container
 }
 
-fn resources(rewriting: &Rewriting) -> Value {
-    let mut resources = rewriting.sidecar.to_json();
-    if let Some(bytes) = rewriting.sidecar_storage {
+fn resources(shape: &Shape) -> Value {
+    let mut resources = shape.amounts.to_json();
+    if let Some(bytes) = shape.storage {
         for field in ["requests", "limits"] {
             resources[field]["ephemeral-storage"] = json!(quantity::memory_text(bytes));
         }
@@ -86,21 +155,14 @@ fn user(arrival: &Arrival<'_, '_>) -> i64 {
         .unwrap_or(arrival.context.settings.sidecar_user)
 }
 
-fn arguments(arrival: &Arrival<'_, '_>, injection: &Injection, amounts: Amounts) -> Vec<String> {
-    let settings = arrival.context.settings;
-    let objectives = arrival
-        .workload
-        .map(|workload| workload.objectives.as_slice())
-        .unwrap_or_default();
-    let bootstrap = bootstrap_text(&Proxy {
-        application_port: injection.fronted.number,
-        objectives_seconds: objectives
-            .iter()
-            .map(|objective| objective.response_time_seconds)
-            .collect(),
-        all_families: injection.fronted.all_families,
+fn arguments(settings: &Settings, shape: &Shape) -> Vec<String> {
+    let bootstrap = bootstrap(&Proxy {
+        application_port: shape.port,
+        objectives_seconds: shape.objectives.iter().copied().map(f64::from_bits).collect(),
+        all_families: shape.all_families,
     });
-    let cores = amounts
+    let cores = shape
+        .amounts
         .cpu
         .effective_request()
         .unwrap_or_default()
@@ -128,16 +190,16 @@ fn environment() -> Value {
     ])
 }
 
-fn ports(injection: &Injection) -> Value {
-    let name = injection.fronted.name.as_deref().unwrap_or(TRAFFIC_PORT_NAME);
+fn ports(shape: &Shape) -> Value {
+    let name = shape.name.as_deref().unwrap_or(TRAFFIC_PORT_NAME);
     json!([
         {"name": name, "containerPort": names::TRAFFIC_PORT, "protocol": "TCP"},
         {"name": METRICS_PORT_NAME, "containerPort": names::METRICS_PORT, "protocol": "TCP"},
     ])
 }
 
-fn drain(arrival: &Arrival<'_, '_>, injection: &Injection) -> Vec<String> {
-    let (least, most) = drain_seconds(arrival, injection);
+fn drain(shape: &Shape) -> Vec<String> {
+    let (least, most) = shape.drain_seconds;
     let perl = ["perl", "-e", DRAIN.trim()].map(str::to_owned);
     perl.into_iter().chain([least.to_string(), most.to_string()]).collect()
 }
