@@ -24,7 +24,7 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Folder that kubeconfig files are written to; made when absent.
     pub directory: PathBuf,
-    /// How many changes of each resource a watch may lag behind before it is told 410. Default 4096.
+    /// How many changes of each resource a watch may lag behind before it is told 410. Default 1024.
     pub history: usize,
     /// First address of the /16 network that Services get their cluster addresses from. Default 10.96.0.0.
     pub service_network: Ipv4Addr,
@@ -36,7 +36,7 @@ impl Options {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             directory: directory.into(),
-            history: 4096,
+            history: 1024,
             service_network: Ipv4Addr::new(10, 96, 0, 0),
         }
     }

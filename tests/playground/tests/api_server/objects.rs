@@ -325,6 +325,26 @@ async fn a_pod_is_resized_only_where_that_is_allowed() {
         "1"
     );
     assert_eq!(resized.metadata.generation, Some(2));
+    let revision = resized.resource_version();
+    let empty = Patch::Merge(json!({ "metadata": { "annotations": { "a": "b" } } }));
+    let same = api
+        .patch_subresource("resize", "web", &PatchParams::default(), &empty)
+        .await
+        .unwrap();
+    assert_eq!(
+        same.resource_version(),
+        revision,
+        "a resize changes nothing but resources"
+    );
+    let more = json!({ "spec": { "containers": [{ "name": "late", "image": "late:1" }] } });
+    let outcome = api
+        .patch_subresource("resize", "web", &PatchParams::default(), &Patch::Strategic(more))
+        .await;
+    assert!(
+        refusal(outcome)
+            .message
+            .contains("may not be added or removed on resize")
+    );
     let guaranteed = json!({ "spec": { "containers": [{ "name": "app", "resources": {
         "requests": { "cpu": "1", "memory": "64Mi" }, "limits": { "cpu": "1", "memory": "64Mi" },
     } }] } });

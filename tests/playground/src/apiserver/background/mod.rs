@@ -1,5 +1,6 @@
 //! What the server does by itself: first objects, default ServiceAccounts, garbage collection, namespace termination.
 
+mod events;
 mod garbage;
 mod namespaces;
 
@@ -105,5 +106,6 @@ async fn clean(api: Arc<Api>) {
         garbage::collect(&api).await;
         namespaces::terminate(&api).await;
         quota::refresh(&api);
+        events::expire(&api);
     }
 }

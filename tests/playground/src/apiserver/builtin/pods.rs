@@ -203,6 +203,13 @@ pub(super) fn update(current: &Value, object: &Value) -> Vec<FieldError> {
 /// A change through `pods/resize`: CPU and memory of containers, and never the quality of service.
 pub(super) fn resize(current: &Value, object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    for list in ["containers", "initContainers"] {
+        let count = |pod: &Value| pod["spec"][list].as_array().map_or(0, Vec::len);
+        if count(current) != count(object) {
+            let detail = format!("{list} may not be added or removed on resize");
+            return vec![FieldError::forbidden(format!("spec.{list}"), &detail)];
+        }
+    }
     let (before, after) = (
         resources::qos_class(&current["spec"]),
         resources::qos_class(&object["spec"]),

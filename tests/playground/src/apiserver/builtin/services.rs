@@ -67,7 +67,8 @@ fn node_ports(object: &mut Value, current: Option<&Value>, mut taken: HashSet<u1
     let earlier: Vec<Value> = current
         .and_then(|current| current["spec"]["ports"].as_array().cloned())
         .unwrap_or_default();
-    for port in object["spec"]["ports"].as_array_mut().into_iter().flatten() {
+    let ports = object["spec"].get_mut("ports").and_then(Value::as_array_mut);
+    for port in ports.into_iter().flatten() {
         if port["nodePort"].as_u64().is_some_and(|number| number > 0) {
             continue;
         }

@@ -55,9 +55,6 @@ pub(crate) fn prepare_create(api: &Api, resource: &Resource, object: &mut Value)
         }
         ("", "services") => services::allocate(api, object, None)?,
         ("apiextensions.k8s.io", "customresourcedefinitions") => crd::prepare(object),
-        ("apps", "deployments") => {
-            object::field_mut(object, "metadata");
-        }
         _ => {}
     }
     Ok(())

@@ -198,23 +198,27 @@ fn keep_all_but_status(resource: &Resource, current: &Value, object: &mut Value)
     object["metadata"] = metadata;
 }
 
-/// A resize changes resources of containers that exist, and the metadata's annotations and labels.
+/// A resize changes resources of containers that exist and nothing else, not even labels and annotations. Containers
+/// that come or go are left for validation to refuse.
 fn keep_all_but_resources(current: &Value, object: &mut Value) {
+    let count = |pod: &Value, list: &str| pod["spec"][list].as_array().map_or(0, Vec::len);
+    if ["containers", "initContainers"]
+        .iter()
+        .any(|list| count(current, list) != count(object, list))
+    {
+        return;
+    }
     let asked = object["spec"].take();
-    let metadata = object["metadata"].take();
+    let managed = object["metadata"]["managedFields"].take();
     *object = current.clone();
-    object["metadata"] = metadata;
+    object::set_or_remove(&mut object["metadata"], "managedFields", managed);
     for list in ["containers", "initContainers"] {
-        let Some(containers) = object["spec"][list].as_array_mut() else {
-            continue;
-        };
-        for container in containers {
-            let wanted = asked[list]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .find(|other| other["name"] == container["name"]);
-            let Some(wanted) = wanted else { continue };
+        let containers = object["spec"].get_mut(list).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
+            let mut others = asked[list].as_array().into_iter().flatten();
+            let Some(wanted) = others.find(|other| other["name"] == container["name"]) else {
+                continue;
+            };
             for field in ["resources", "resizePolicy"] {
                 object::set_or_remove(container, field, wanted.get(field).cloned().unwrap_or_default());
             }

@@ -180,12 +180,12 @@ const ATOMIC: &[&str] = &[
 pub(crate) fn annotate(definitions: &mut BTreeMap<String, Value>) {
     for (definition, field, keys, merge_key, strategy) in MERGED_LISTS {
         if let Some(definition) = definitions.get_mut(&format!("io.k8s.api.{definition}")) {
-            list(&mut definition["properties"][field], keys, merge_key, strategy);
+            list(definition, field, keys, merge_key, strategy);
         }
     }
     if let Some(metadata) = definitions.get_mut(&format!("{META}.ObjectMeta")) {
-        list(&mut metadata["properties"]["ownerReferences"], &["uid"], "uid", "merge");
-        list(&mut metadata["properties"]["finalizers"], &[], "", "merge");
+        list(metadata, "ownerReferences", &["uid"], "uid", "merge");
+        list(metadata, "finalizers", &[], "", "merge");
     }
     for name in ATOMIC {
         if let Some(definition) = definitions.get_mut(*name) {
@@ -215,10 +215,10 @@ pub(crate) fn annotate(definitions: &mut BTreeMap<String, Value>) {
     }
 }
 
-fn list(property: &mut Value, keys: &[&str], merge_key: &str, strategy: &str) {
-    if !property.is_object() {
+fn list(definition: &mut Value, field: &str, keys: &[&str], merge_key: &str, strategy: &str) {
+    let Some(property) = definition["properties"].get_mut(field) else {
         return;
-    }
+    };
     property["x-kubernetes-list-type"] = if keys.is_empty() { "set".into() } else { "map".into() };
     if !keys.is_empty() {
         property["x-kubernetes-list-map-keys"] = json!(keys);
