@@ -77,7 +77,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs nightly and cargo-fuzz
 
 .PHONY: deny
 deny: ## licences, bans, sources and advisories of the dependencies; needs cargo-deny
-	cargo deny --locked check
+	cargo deny --locked check --config .cargo/deny.toml
 
 .PHONY: sbom
 sbom: ## target/sbom.json: what is linked into the operator, as CycloneDX
