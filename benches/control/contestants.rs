@@ -77,6 +77,12 @@ const LEAST_UTILISATION: f64 = 0.30;
 const UTILISATION_STEP: f64 = 0.03;
 const UTILISATION_STEPS: u32 = 33;
 
+/// Sizes whose first run costs up to so many times the cheapest are run on the other seeds as well.
+const WORTH_A_LOOK: f64 = 1.05;
+
+/// Pod sizes that the oracle searches through, in cores.
+const ORACLE_CORES: [f64; 8] = [0.5, 0.65, 0.8, 0.95, 1.1, 1.35, 1.6, 2.0];
+
 /// Warm-up of controllers that remember nothing but the last minutes, in seconds.
 const SHORT_WARM_UP: usize = 600;
 
@@ -203,42 +209,34 @@ impl Contestant {
     pub fn prepare(self, scenario: &Scenario, settings: WorldSettings, effort: &Effort) -> Preparation {
         match self {
             Self::HpaTuned => self.search(scenario, settings, effort, &[scenario.size.cpu_request]),
-            Self::Oracle => self.search(scenario, settings, effort, &[0.5, 0.75, 1.0, 1.5, 2.0, 3.0]),
+            Self::Oracle => self.search(scenario, settings, effort, &ORACLE_CORES),
             Self::Autothrottle(pace) => train_tower(scenario, settings, pace),
             _ => Preparation::default(),
         }
     }
 
     /// The cheapest of the given sizes that keeps the objective on every seed of the search, each at the highest
-    /// utilisation at which it does.
+    /// utilisation at which it does. One seed tells which sizes are worth the others.
     fn search(self, scenario: &Scenario, settings: WorldSettings, effort: &Effort, sizes: &[f64]) -> Preparation {
-        let found = sizes.iter().filter_map(|&cores| {
-            let at = |step: u32| Preparation {
-                utilisation: Some(LEAST_UTILISATION + UTILISATION_STEP * f64::from(step)),
-                cores: Some(cores),
-                tower: None,
-            };
-            // The objective is kept up to some utilisation: halve the steps between one that keeps it and one that
-            // does not.
-            let mut best = (0, self.cost(scenario, settings, effort, &at(0))?);
-            let mut fails = UTILISATION_STEPS;
-            while fails - best.0 > 1 {
-                let middle = best.0.midpoint(fails);
-                match self.cost(scenario, settings, effort, &at(middle)) {
-                    Some(cost) => best = (middle, cost),
-                    None => fails = middle,
-                }
-            }
-            Some((best.1, at(best.0)))
-        });
-        let best = found.min_by(|a, b| a.0.total_cmp(&b.0));
+        let cost =
+            |seeds: u64, step: u32, cores: f64| self.cost(scenario, settings, effort, seeds, &searched(step, cores));
+        let first: Vec<(f64, u32, f64)> = sizes
+            .iter()
+            .filter_map(|&cores| highest(|step| cost(1, step, cores)).map(|(sum, step)| (sum, step, cores)))
+            .collect();
+        let cheapest = first.iter().map(|(sum, ..)| *sum).fold(f64::INFINITY, f64::min);
+        let close = first.iter().filter(|(sum, ..)| *sum <= WORTH_A_LOOK * cheapest);
+        let best = close
+            .filter_map(|&(_, highest, cores)| {
+                // Other seeds may ask for a little less.
+                let kept = (0..=highest)
+                    .rev()
+                    .find_map(|step| Some((cost(effort.search_seeds, step, cores)?, step)));
+                kept.map(|(sum, step)| (sum, searched(step, cores)))
+            })
+            .min_by(|a, b| a.0.total_cmp(&b.0));
         // Where nothing keeps the objective the most careful setting stands.
-        let careful = Preparation {
-            utilisation: Some(LEAST_UTILISATION),
-            cores: sizes.first().copied(),
-            tower: None,
-        };
-        best.map_or(careful, |(_, preparation)| preparation)
+        best.map_or_else(|| searched(0, sizes[0]), |(_, preparation)| preparation)
     }
 
     /// Core-seconds over the seeds of the search; `None` where the objective is not kept on one of them.
@@ -247,14 +245,39 @@ impl Contestant {
         scenario: &Scenario,
         settings: WorldSettings,
         effort: &Effort,
+        seeds: u64,
         preparation: &Preparation,
     ) -> Option<f64> {
-        (1..=effort.search_seeds).try_fold(0.0, |sum, seed| {
+        (1..=seeds).try_fold(0.0, |sum, seed| {
             let record = self.run(scenario, preparation, settings, seed, effort).record;
             let keeps = record.violation_share() <= 1.0 - scenario.percentile;
             keeps.then_some(sum + record.charged_core_seconds)
         })
     }
+}
+
+fn searched(step: u32, cores: f64) -> Preparation {
+    let utilisation = LEAST_UTILISATION + UTILISATION_STEP * f64::from(step);
+    Preparation {
+        utilisation: Some(utilisation),
+        cores: Some(cores),
+        tower: None,
+    }
+}
+
+/// The highest step at which the objective is kept, with its cost: it is kept up to some utilisation, so the steps
+/// between one that keeps it and one that does not are halved.
+fn highest(cost: impl Fn(u32) -> Option<f64>) -> Option<(f64, u32)> {
+    let mut best = (cost(0)?, 0);
+    let mut fails = UTILISATION_STEPS;
+    while fails - best.1 > 1 {
+        let middle = best.1.midpoint(fails);
+        match cost(middle) {
+            Some(sum) => best = (sum, middle),
+            None => fails = middle,
+        }
+    }
+    Some(best)
 }
 
 /// Six hours of exploring over a slow wave of the scenario's mean load, as in the paper's appendix.
@@ -289,7 +312,7 @@ impl Preparation {
 }
 
 /// Prints every decision of Valence on one seed of a scenario.
-pub fn explain(scenario: &Scenario, settings: WorldSettings, effort: &Effort) {
+pub fn explain(scenario: &Scenario, settings: WorldSettings, effort: &Effort, seed: u64) {
     let objective = scenario.response_time_seconds;
     let valence = Valence::new(
         objective,
@@ -301,5 +324,11 @@ pub fn explain(scenario: &Scenario, settings: WorldSettings, effort: &Effort) {
         replicas: scenario.replicas,
         size: scenario.size,
     };
-    simulation::run(scenario, &mut valence.tracing(), start, settings, (1, effort.warm_up));
+    simulation::run(
+        scenario,
+        &mut valence.tracing(),
+        start,
+        settings,
+        (seed, effort.warm_up),
+    );
 }

@@ -35,10 +35,10 @@ fn main() -> Result<ExitCode> {
         "nothing matches --only and --who"
     );
     let (world, effort) = (options.world(), options.effort());
-    if options.explain {
+    if let Some(seed) = options.explain {
         suite
             .iter()
-            .for_each(|scenario| contestants::explain(scenario, world, &effort));
+            .for_each(|scenario| contestants::explain(scenario, world, &effort, seed));
         return Ok(ExitCode::SUCCESS);
     }
     let began = Instant::now();

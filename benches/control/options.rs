@@ -42,9 +42,9 @@ pub struct Options {
     /// How a change of the pod size reaches running pods.
     #[arg(long, value_enum, default_value_t = VerticalChoice::Rollout)]
     pub vertical: VerticalChoice,
-    /// Prints every decision of Valence with its explanation, for one seed.
-    #[arg(long)]
-    pub explain: bool,
+    /// Prints every decision of Valence with its explanation, for this seed.
+    #[arg(long, value_name = "SEED")]
+    pub explain: Option<u64>,
     /// Threads; all cores by default.
     #[arg(long)]
     pub threads: Option<usize>,

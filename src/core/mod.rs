@@ -37,8 +37,3 @@ pub mod window;
 
 pub use advisor::Advisor;
 pub use settings::Settings;
-
-#[cfg(test)]
-mod closed_loop;
-#[cfg(test)]
-mod toy;

@@ -33,6 +33,7 @@ pub struct Valence {
     advisor: Advisor,
     percentile: f64,
     scrape_seconds: f64,
+    scraped_at: Option<f64>,
     scraped: BTreeMap<u64, (Vec<u64>, u64, u64, Option<f64>)>,
     bound: Option<(u32, Vec<(f64, f64)>)>,
     coverage: Coverage,
@@ -57,6 +58,7 @@ impl Valence {
         Self {
             percentile,
             scrape_seconds: settings.scrape_interval_seconds,
+            scraped_at: None,
             advisor: Advisor::new(vec![objective], bounds, settings),
             scraped: BTreeMap::new(),
             bound: None,
@@ -77,6 +79,11 @@ impl Valence {
             upper_bounds_seconds: Arc::clone(&world.ladder.upper_bounds_seconds),
             counts: vec![0; world.ladder.buckets()],
         };
+        // After a gap the counters have grown over all of it.
+        let window_seconds = now - self.scraped_at.unwrap_or(now - self.scrape_seconds);
+        if !world.blackout {
+            self.scraped_at = Some(now);
+        }
         let (mut arrivals, mut failures) = (0, 0);
         let mut pods = Vec::with_capacity(world.members.len());
         for member in &world.members {
@@ -97,7 +104,7 @@ impl Valence {
         }
         Observation {
             at_seconds: now,
-            window_seconds: self.scrape_seconds,
+            window_seconds,
             latency,
             arrivals: (!world.blackout).then_some(arrivals),
             failures,
