@@ -29,6 +29,15 @@ bench: ## speed of admission, of the exposition parser and of a decision cycle, 
 bench-control: ## the controllers against each other on recorded and made load; ARGS="--full", "--trace FILE --scale X", "--help"
 	cargo bench --locked --bench control -- $(ARGS)
 
+.PHONY: footprint
+footprint: ## size of the binary, start to ready, and idle memory
+	cargo build --release --locked -p valence -p valence-playground
+	.ci/footprint.py
+
+.PHONY: soak
+soak: ## a day of churn in a few minutes, with flat memory
+	cargo bench --locked --bench soak
+
 ##@ Install
 
 .PHONY: valence
@@ -77,7 +86,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs nightly and cargo-fuzz
 
 .PHONY: deny
 deny: ## licences, bans, sources and advisories of the dependencies; needs cargo-deny
-	cargo deny --locked check
+	cargo deny --locked check --config .cargo/deny.toml
 
 .PHONY: sbom
 sbom: ## target/sbom.json: what is linked into the operator, as CycloneDX

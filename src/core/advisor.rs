@@ -100,6 +100,7 @@ impl Advisor {
         self.model.recent.expire(now_seconds);
         let context = Context::new(&self.model, &self.objectives, &self.bounds, &self.settings, now_seconds);
         let decision = self.planner.decide(&context);
+        self.model.suspended = self.planner.reaction.unattainable();
         if let Some(tables) = self.planner.restored_tables() {
             self.model
                 .trackers

@@ -24,7 +24,7 @@ pub const VERSION: u32 = 1;
 /// Most characters of a checkpoint: it lives in the status of a Kubernetes object.
 pub const MOST_BYTES: usize = 8 * 1024;
 /// Significant digits of a number.
-const DIGITS: i32 = 5;
+const DIGITS: i32 = 4;
 
 /// Why a checkpoint could not be restored. The model then starts cold.
 #[derive(Debug, thiserror::Error)]
@@ -198,7 +198,7 @@ fn rounded(value: Value) -> Value {
 /// Below this a number is the noise of rounding, and its digits could not be counted without overflow.
 const NOISE: f64 = 1e-30;
 
-/// Instants (above a million) keep whole units, everything else five digits.
+/// Instants (above a million) keep whole units, everything else four digits.
 fn short(value: f64) -> Value {
     if value.abs() < NOISE || value.abs() >= 1e5 {
         return Value::from(value.round() as i64);

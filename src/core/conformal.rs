@@ -17,7 +17,7 @@ const ADAPTATION: f64 = 0.02;
 /// Margin while too few residuals are known: the logarithm of a factor of two.
 const UNKNOWN: f64 = std::f64::consts::LN_2;
 /// Residuals before the bound counts as checked.
-pub const ENOUGH: usize = 8;
+pub const ENOUGH: usize = 4;
 
 /// The latest residuals and the level in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,6 +87,16 @@ impl Conformal {
     #[must_use]
     pub fn coverage(&self) -> Option<f64> {
         (self.windows > 0.0).then(|| self.covered / self.windows)
+    }
+
+    /// The same with only the latest residuals.
+    #[must_use]
+    pub fn latest(&self, count: usize) -> Self {
+        let skip = self.residuals.len().saturating_sub(count);
+        Self {
+            residuals: self.residuals.iter().skip(skip).copied().collect(),
+            ..self.clone()
+        }
     }
 
     /// Forgets the older half of the residuals: the application has changed.

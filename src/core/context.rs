@@ -132,7 +132,7 @@ impl<'a> Context<'a> {
     /// How much is known.
     #[must_use]
     pub fn state(&self, unattainable: bool) -> ModelState {
-        let model = self.model;
+        let (model, settings) = (self.model, self.settings);
         let samples = model
             .trackers
             .iter()
@@ -143,7 +143,7 @@ impl<'a> Context<'a> {
                 .trackers
                 .iter()
                 .zip(self.objectives)
-                .all(|(tracker, objective)| checked(tracker, objective));
+                .all(|(tracker, objective)| checked(tracker, objective, settings));
         let since_drift = self.now - model.drift_at;
         let known = model.demand_known(self.settings);
         let relearnt = since_drift >= 0.5 * self.settings.learning_seconds && samples >= 3.0 && known;
@@ -434,8 +434,8 @@ fn cpu_share(fit: &Fit, work: &Work) -> f64 {
     (4.0 * work.per_request / fit.base_seconds.max(1e-6)).min(1.0)
 }
 
-fn checked(tracker: &Tracker, objective: &Objective) -> bool {
+fn checked(tracker: &Tracker, objective: &Objective, settings: &Settings) -> bool {
     tracker.conformal.checked()
-        && tracker.samples >= 5.0
+        && tracker.samples >= f64::from(settings.least_samples)
         && tracker.table.requests() >= 3.0 / evidence::allowed(objective)
 }

@@ -37,3 +37,8 @@ pub mod window;
 
 pub use advisor::Advisor;
 pub use settings::Settings;
+
+#[cfg(test)]
+mod closed_loop;
+#[cfg(test)]
+mod toy;

@@ -54,6 +54,8 @@ pub struct Model {
     pub template: String,
     /// Replicas that the Deployment asks for, also when blind.
     pub desired: Option<u32>,
+    /// Whether latency is not learnt from at present: something other than utilisation makes it long.
+    pub suspended: bool,
     /// Last usable window, learnt from or not, in seconds since the Unix epoch; 0 if none.
     pub seen_at: f64,
     /// First usable window, in seconds since the Unix epoch; 0 if none.
@@ -88,7 +90,7 @@ impl Model {
         self.starting.learn(observation);
         self.learn_kills(observation);
         let changed = self.changed_template(observation);
-        let Some(window) = Window::new(observation) else {
+        let Some(window) = Window::new(observation, settings.warm_up_seconds) else {
             return changed;
         };
         if self.after_a_gap(&window) {
@@ -298,7 +300,11 @@ impl Model {
             latency: &observation.latency,
             utilisation,
             trust: window.trust,
+            requests_per_sample: settings.requests_per_sample,
         };
+        if self.suspended {
+            return;
+        }
         for (index, objective) in objectives.iter().enumerate() {
             let Some(shape) = self.shape(objective, settings) else {
                 return;

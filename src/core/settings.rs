@@ -15,6 +15,12 @@ pub struct Settings {
     pub metrics_missing_seconds: f64,
     /// Least time of measurements before anything may shrink, in seconds.
     pub learning_seconds: f64,
+    /// Samples of latency before the model may be confident.
+    pub least_samples: u32,
+    /// Requests of a sample, as a multiple of 1 / (1 - percentile): with 3, a sample of p99 has 300 requests.
+    pub requests_per_sample: f64,
+    /// Time for which a pod that became ready is not taken to be at its full speed, in seconds.
+    pub warm_up_seconds: f64,
     /// Share of the CPU request that may be in use at the planned load, 0 to 1. The rest is for what the mean hides.
     pub request_utilisation: f64,
     /// Share of the cost that a new pod size must save before pods are restarted for it, 0 to 1.
@@ -40,6 +46,9 @@ impl Default for Settings {
             scale_in_hold_seconds: 120.0,
             metrics_missing_seconds: 60.0,
             learning_seconds: 120.0,
+            least_samples: 8,
+            requests_per_sample: 3.0,
+            warm_up_seconds: 30.0,
             request_utilisation: 0.95,
             least_saving: 0.1,
             least_limit_ratio: 2.0,
@@ -62,6 +71,9 @@ impl Settings {
             scale_in_hold_seconds: 20.0,
             metrics_missing_seconds: 20.0,
             learning_seconds: 20.0,
+            least_samples: 4,
+            requests_per_sample: 1.0,
+            warm_up_seconds: 5.0,
             ..Self::default()
         }
     }

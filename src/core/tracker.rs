@@ -21,13 +21,13 @@ const MODERATELY: f64 = 0.8;
 /// Share of windows that the curve is to hold for when it is planned by: with a spent budget, and what the whole takes off.
 const LEVEL: f64 = 0.97;
 const LEVEL_BY_BUDGET: f64 = 0.4;
+/// Residuals that a checkpoint keeps.
+const SAVED_RESIDUALS: usize = 32;
 /// How fast the dispersion is learnt, and how large it may be.
 const DISPERSION_GAIN: f64 = 0.05;
 const MOST_DISPERSION: f64 = 20.0;
 /// Longest time over which windows are put together into one sample, in seconds.
 const LONGEST_SAMPLE_SECONDS: f64 = 300.0;
-/// Requests per allowed late request that a sample should hold: three times 1 / (1 - p), 300 for p99.
-const LATE_PER_SAMPLE: f64 = 3.0;
 
 /// Everything about one objective.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +68,8 @@ pub struct Seen<'a> {
     pub utilisation: f64,
     /// How typical it is, 0 to 1.
     pub trust: f64,
+    /// Requests that make a sample, as a multiple of 1 / (1 - percentile).
+    pub requests_per_sample: f64,
 }
 
 /// How high utilisation may be for one objective, and by what.
@@ -88,7 +90,7 @@ impl Tracker {
         if requests <= 0.0 {
             return;
         }
-        let wanted = LATE_PER_SAMPLE / evidence::allowed(objective);
+        let wanted = seen.requests_per_sample / evidence::allowed(objective);
         self.gathering.add(seen, requests);
         let full = self.gathering.weight >= wanted;
         if full || seen.at - self.gathering.since >= LONGEST_SAMPLE_SECONDS {
@@ -186,7 +188,7 @@ impl Tracker {
     pub fn save(&self) -> SavedTracker {
         SavedTracker {
             table: self.table.save(),
-            conformal: self.conformal.clone(),
+            conformal: self.conformal.latest(SAVED_RESIDUALS),
             budget: self.budget,
             samples: self.samples,
             excess: self.excess,

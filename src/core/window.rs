@@ -5,9 +5,6 @@ use std::collections::BTreeMap;
 use super::observation::{ContainerObservation, Observation, PodObservation, PodPhase, Resources};
 use super::units::Bytes;
 
-/// A pod serves at full speed only some time after it became ready (caches, just-in-time compilers); in seconds.
-pub const WARM_UP_SECONDS: f64 = 30.0;
-
 /// The numbers of one window.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
@@ -56,9 +53,10 @@ pub struct ContainerWindow {
 
 impl Window {
     /// Reduces `observation`; `None` when no pod was scraped or fewer than half of the ready ones: then the metrics are
-    /// missing, which is not the same as no load.
+    /// missing, which is not the same as no load. A pod counts as warm `warm_up_seconds` after it became ready (caches,
+    /// just-in-time compilers).
     #[must_use]
-    pub fn new(observation: &Observation) -> Option<Self> {
+    pub fn new(observation: &Observation, warm_up_seconds: f64) -> Option<Self> {
         let ready: Vec<&PodObservation> = observation
             .pods
             .iter()
@@ -89,9 +87,9 @@ impl Window {
                 .count() as u32,
             rolling: rolling(observation),
             desired: observation.desired_replicas,
-            trust: trust(observation, &ready),
+            trust: trust(observation, &ready, warm_up_seconds),
             pod_load: pod_load(&present, observation.window_seconds),
-            containers: containers(&present, observation.at_seconds),
+            containers: containers(&present, observation.at_seconds - warm_up_seconds),
         })
     }
 
@@ -117,8 +115,8 @@ fn served_share(pod: &PodObservation, observation: &Observation) -> f64 {
     (ready_for / observation.window_seconds).clamp(0.0, 1.0)
 }
 
-fn warm(pod: &PodObservation, at: f64) -> bool {
-    pod.ready_at_seconds.is_none_or(|ready| at - ready >= WARM_UP_SECONDS)
+fn warm(pod: &PodObservation, since: f64) -> bool {
+    pod.ready_at_seconds.is_none_or(|ready| ready <= since)
 }
 
 fn rolling(observation: &Observation) -> bool {
@@ -136,8 +134,9 @@ fn rolling(observation: &Observation) -> bool {
 }
 
 /// Windows with cold pods, with two templates side by side or with many failures say little about the steady state.
-fn trust(observation: &Observation, ready: &[&PodObservation]) -> f64 {
-    let cold = ready.iter().any(|pod| !warm(pod, observation.at_seconds));
+fn trust(observation: &Observation, ready: &[&PodObservation], warm_up_seconds: f64) -> f64 {
+    let since = observation.at_seconds - warm_up_seconds;
+    let cold = ready.iter().any(|pod| !warm(pod, since));
     let mixed = ready.iter().any(|pod| pod.template != observation.template);
     let failing = observation.failures as f64 > 0.05 * observation.latency.total() as f64;
     if cold || mixed || failing { 0.2 } else { 1.0 }
@@ -156,7 +155,7 @@ fn pod_load(pods: &[&PodObservation], seconds: f64) -> f64 {
     }
 }
 
-fn containers(pods: &[&PodObservation], at: f64) -> BTreeMap<String, ContainerWindow> {
+fn containers(pods: &[&PodObservation], warm_since: f64) -> BTreeMap<String, ContainerWindow> {
     let newest = pods
         .iter()
         .max_by(|a, b| a.created_at_seconds.total_cmp(&b.created_at_seconds));
@@ -167,7 +166,11 @@ fn containers(pods: &[&PodObservation], at: f64) -> BTreeMap<String, ContainerWi
         .map(|(name, container)| {
             let all: Vec<(&ContainerObservation, bool)> = pods
                 .iter()
-                .filter_map(|pod| pod.containers.get(name).map(|container| (container, warm(pod, at))))
+                .filter_map(|pod| {
+                    pod.containers
+                        .get(name)
+                        .map(|container| (container, warm(pod, warm_since)))
+                })
                 .collect();
             (name.clone(), container_window(&all, container.resources))
         })
@@ -252,7 +255,7 @@ mod tests {
 
     #[test]
     fn reduces_to_rates() {
-        let window = Window::new(&observation(vec![pod("x", 0.0, true), pod("y", 0.0, true)])).unwrap();
+        let window = Window::new(&observation(vec![pod("x", 0.0, true), pod("y", 0.0, true)]), 30.0).unwrap();
         assert!((window.load - 20.0).abs() < 1e-9 && (window.load_per_pod() - 10.0).abs() < 1e-9);
         assert!((window.trust - 1.0).abs() < 1e-9);
         assert_eq!(window.containers["app"].cpu, Some(0.4));
@@ -260,16 +263,16 @@ mod tests {
 
     #[test]
     fn unscraped_pods_are_taken_to_serve_like_the_others() {
-        let window = Window::new(&observation(vec![pod("x", 0.0, true), pod("y", 0.0, false)])).unwrap();
+        let window = Window::new(&observation(vec![pod("x", 0.0, true), pod("y", 0.0, false)]), 30.0).unwrap();
         assert!((window.load - 40.0).abs() < 1e-9);
         let pods = vec![pod("x", 0.0, true), pod("y", 0.0, false), pod("z", 0.0, false)];
-        assert_eq!(Window::new(&observation(pods)), None);
-        assert_eq!(Window::new(&observation(vec![])), None);
+        assert_eq!(Window::new(&observation(pods), 30.0), None);
+        assert_eq!(Window::new(&observation(vec![]), 30.0), None);
     }
 
     #[test]
     fn a_fresh_pod_serves_a_part_of_the_window_and_lowers_trust() {
-        let window = Window::new(&observation(vec![pod("x", 0.0, true), pod("y", 992.5, true)])).unwrap();
+        let window = Window::new(&observation(vec![pod("x", 0.0, true), pod("y", 992.5, true)]), 30.0).unwrap();
         assert!((window.serving - 1.5).abs() < 1e-9 && window.trust < 0.5);
     }
 }

@@ -244,6 +244,9 @@ impl Recommender {
         let statuses = self.statuses(matched, round).await;
         self.write(matched, statuses).await;
         self.tell(matched).await;
+        self.metrics
+            .cycles
+            .slipped(matched.values().map(converge::slipped_pods).sum());
         self.converge(matched).await;
         orphans::release(&self.cluster, &self.writer, matched).await;
         self.objectives(matched).await;
@@ -316,6 +319,13 @@ impl Recommender {
     async fn tell(&self, matched: &BTreeMap<Key, Matched>) {
         for one in matched.values() {
             let about = about(one);
+            match converge::slipped_pods(one) {
+                0 => self.events.settle(&about, "SidecarMissing"),
+                pods => {
+                    let note = format!("{pods} pods were admitted without the sidecar that their siblings carry");
+                    self.events.warn(&about, "SidecarMissing", &note).await;
+                }
+            }
             if one.ignored.is_empty() {
                 self.events.settle(&about, "AnnotationIgnored");
             } else {

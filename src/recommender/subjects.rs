@@ -36,6 +36,8 @@ pub struct Matched {
     pub subject: Subject,
     /// A HorizontalPodAutoscaler that owns the replicas.
     pub horizontal: Option<String>,
+    /// Whether its owner lets the model set the bounds of that autoscaler.
+    pub steers_horizontal: bool,
     /// A VerticalPodAutoscaler that changes its pods.
     pub vertical: Option<String>,
 }
@@ -131,6 +133,7 @@ impl Surroundings {
             ignored: wishes.invalid,
             subject,
             horizontal,
+            steers_horizontal: wishes.manage_horizontal,
             vertical,
         }
     }

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -43,6 +44,8 @@ async fn an_unwell_api_server_costs_nothing_that_was_learnt() {
     history_forgotten(&stage).await;
     busy_and_contended(&stage).await;
     edited_and_deleted_by_hand(&stage).await;
+    without_resource_metrics(&stage).await;
+    definition_removed_and_restored(&stage).await;
 }
 
 async fn away_and_back(stage: &Stage, learnt: &Value) {
@@ -104,6 +107,132 @@ async fn edited_and_deleted_by_hand(stage: &Stage) {
         made_anew["model"]["cpu_per_request_seconds"].is_number(),
         "what was learnt is still known: {made_anew}"
     );
+}
+
+/// Without a metrics-server the loop goes on, and says what it lacks.
+async fn without_resource_metrics(stage: &Stage) {
+    let path_contains = "metrics.k8s.io".to_owned();
+    stage.playground.server().faults().refuse(Refusal {
+        code: 503,
+        path_contains,
+        ..Refusal::default()
+    });
+    let lacking = |status: &Value| condition(status, "ResourceMetrics").is_some_and(|known| known["status"] == "False");
+    let before = stage.recommendation(lacking).await;
+    let after = decides_again(stage, &before).await;
+    assert!(after["replicas"].is_number(), "{after}");
+    stage.playground.server().faults().clear();
+    stage.recommendation(|status| !lacking(status)).await;
+}
+
+/// Removing the definition of objectives removes the objectives: what was recommended is withdrawn, what was learnt is
+/// kept, and both come back with the objectives.
+async fn definition_removed_and_restored(stage: &Stage) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(stage.client());
+    let learnt = stage.recommendation(|status| status["checkpoint"].is_string()).await;
+    let name = "servicelevelobjectives.optimizer.valence.io";
+    let definition = definitions.get(name).await.unwrap();
+    definitions.delete(name, &DeleteParams::default()).await.unwrap();
+    let withdrawn = |status: &Value| condition(status, "Ready").is_some_and(|ready| ready["reason"] == "NotSelected");
+    let status = stage.recommendation(withdrawn).await;
+    assert_eq!(since(&status), since(&learnt));
+    let mut definition = serde_json::to_value(definition).unwrap();
+    definition["metadata"] = json!({"name": name});
+    definition["status"] = Value::Null;
+    stage.playground.apply_objects(vec![definition]).await.unwrap();
+    stage
+        .playground
+        .apply_objects(vec![crate::support::objective()])
+        .await
+        .unwrap();
+    let back = stage
+        .recommendation(|status| status["replicas"].is_number() && !withdrawn(status))
+        .await;
+    assert_eq!(since(&back), since(&learnt), "what was learnt is lost: {back}");
+}
+
+/// A leader that was paused past its Lease finds itself deposed when it wakes, and writes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_leader_that_wakes_writes_nothing() {
+    if envoy("a_paused_leader_that_wakes_writes_nothing").is_none() {
+        return;
+    }
+    let stage = Stage::with_operators(2).await;
+    stage.open_shop(1, json!({})).await;
+    let _load = stage.load(10.0);
+    let before = stage.recommendation(|status| status["checkpoint"].is_string()).await;
+    let leader = holder(&stage).await.unwrap();
+    let process = process_of(&leader).unwrap();
+    signal(process, "STOP");
+    valence_playground::until("a successor", SOON, || async {
+        let holder = holder(&stage).await;
+        if holder.as_ref().is_some_and(|holder| *holder != leader) {
+            Ok(())
+        } else {
+            Err(format!("{holder:?}"))
+        }
+    })
+    .await
+    .unwrap();
+    decides_again(&stage, &before).await;
+    let writes = metric(&stage, &leader, "valence_status_writes_total").await;
+    assert!(writes.is_none(), "a paused process answered");
+    signal(process, "CONT");
+    let written = || {
+        metric(
+            &stage,
+            &leader,
+            "valence_status_writes_total{kind=\"Recommendation\",outcome=\"success\"}",
+        )
+    };
+    let awake = valence_playground::until("the metrics of the old leader", SOON, || async {
+        written().await.ok_or_else(|| "nothing".to_owned())
+    });
+    let awake = awake.await.unwrap();
+    let status = stage.recommendation(|_| true).await;
+    for _ in 0..5 {
+        decides_again(&stage, &status).await;
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    assert_eq!(
+        written().await,
+        Some(awake),
+        "the old leader wrote after it was deposed"
+    );
+    assert_eq!(metric(&stage, &leader, "valence_leader").await, Some(0.0));
+}
+
+/// The process of an operator's pod, a child of this one.
+fn process_of(pod: &str) -> Option<u32> {
+    let wanted = format!("POD_NAME={pod}");
+    let processes = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    processes.into_iter().find(|process: &u32| {
+        let environment = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+        let is_operator = std::fs::read_link(format!("/proc/{process}/exe")).is_ok_and(|exe| exe.ends_with("valence"));
+        is_operator
+            && environment
+                .split(|byte| *byte == 0)
+                .any(|variable| variable == wanted.as_bytes())
+    })
+}
+
+fn signal(process: u32, name: &str) {
+    let sent = std::process::Command::new("kill")
+        .args([format!("-{name}"), process.to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+}
+
+/// A sample of an operator's metrics; `None` while it does not answer or has none.
+async fn metric(stage: &Stage, pod: &str, sample: &str) -> Option<f64> {
+    let pods: Api<Pod> = Api::namespaced(stage.client(), "valence-system");
+    let address = pods.get(pod).await.ok()?.status?.pod_ip?;
+    let text = crate::support::get(&format!("http://{address}:8080/metrics")).await?;
+    text.lines()
+        .find_map(|line| line.strip_prefix(sample)?.trim().parse().ok())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -190,6 +190,21 @@ fn valence_objects(manifest: &str, replicas: usize) -> Vec<Value> {
     objects
 }
 
+/// The body behind an address; `None` when there is no answer within two seconds.
+pub async fn get(address: &str) -> Option<String> {
+    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .build_http::<http_body_util::Empty<bytes::Bytes>>();
+    let answer = async {
+        let response = client.get(address.parse().ok()?).await.ok()?;
+        let body = http_body_util::BodyExt::collect(response.into_body())
+            .await
+            .ok()?
+            .to_bytes();
+        String::from_utf8(body.to_vec()).ok()
+    };
+    tokio::time::timeout(Duration::from_secs(2), answer).await.ok()?
+}
+
 /// A condition of a status.
 pub fn condition<'a>(status: &'a Value, type_: &str) -> Option<&'a Value> {
     status["conditions"]

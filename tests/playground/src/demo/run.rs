@@ -76,6 +76,7 @@ async fn show(playground: &Playground, demo: &DemoOptions, start: Instant) -> an
         admissions: admissions(playground).await,
         operator_memory: operator_memory(playground),
     };
+    view.close();
     say(&summary.table());
     Ok(if summary.holds() || interrupted {
         ExitCode::SUCCESS

@@ -192,7 +192,7 @@ impl ContainerRuntime {
                 Ok(None) => return,
                 Err(()) => {
                     wait = self.longer(wait);
-                    if self.sleep(wait, &mut stop).await {
+                    if self.sleep(wait, &stop).await {
                         continue;
                     } else {
                         return;

@@ -1,11 +1,13 @@
 //! Stock `kubectl`, where it is on PATH.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::custom_resources::{definition, widget};
+use crate::policies::Nodes;
 use crate::support::{Cluster, Webhook, configure, deployment, patch};
 
 /// What a command printed and whether it succeeded.
@@ -288,6 +290,33 @@ async fn get_watches() {
         "{} {}",
         watched.stdout,
         watched.stderr
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_and_logs_are_shown() {
+    if !available("usage_and_logs_are_shown") {
+        return;
+    }
+    let cluster = Cluster::start().await;
+    cluster.server.set_resource_usage(Arc::new(Nodes));
+    cluster.server.set_container_logs(Arc::new(Nodes));
+    cluster.kubectl_ok(&["run", "web", "--image=app:1"], None).await;
+    let top = cluster.kubectl_ok(&["top", "pods"], None).await;
+    assert!(top.contains("250m") && top.contains("64Mi"), "{top}");
+    assert_eq!(
+        cluster.kubectl_ok(&["logs", "web", "-c", "web"], None).await,
+        "web/web says hello\n"
+    );
+    let deleting = async {
+        tokio::time::sleep(std::time::Duration::from_millis(900)).await;
+        cluster.pods().delete("web", &Default::default()).await.unwrap();
+    };
+    let following = cluster.kubectl_ok(&["logs", "web", "--follow"], None);
+    let (log, ()) = tokio::join!(following, deleting);
+    assert_eq!(
+        log, "web/web says hello\n",
+        "what was shown is not shown again, and the end of the pod is the end"
     );
 }
 

@@ -151,7 +151,8 @@ async fn a_budget_stands_in_the_way_of_an_eviction() {
     assert_eq!(status["details"]["causes"][0]["reason"], "DisruptionBudget");
 }
 
-struct Nodes;
+/// Nodes that have measured two pods, one of which is gone.
+pub struct Nodes;
 
 impl ResourceUsage for Nodes {
     fn pods(&self) -> Vec<PodUsage> {

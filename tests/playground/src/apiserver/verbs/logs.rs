@@ -1,12 +1,25 @@
 //! Logs of containers, from the hook that the nodes provide.
 
-use http::StatusCode;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
 use serde_json::Value;
 
 use super::Call;
-use crate::apiserver::hooks::LogRequest;
+use crate::apiserver::api::Api;
+use crate::apiserver::hooks::{ContainerLogs, LogRequest};
 use crate::apiserver::http::{Response, response};
 use crate::apiserver::status::{ApiError, ApiResult};
+use crate::apiserver::store::ObjectKey;
+
+/// How often a log that is followed is read anew.
+const POLL: Duration = Duration::from_millis(300);
 
 pub(super) fn read(call: &Call<'_>) -> ApiResult<Response> {
     let pod = call.current()?;
@@ -29,7 +42,36 @@ pub(super) fn read(call: &Call<'_>) -> ApiResult<Response> {
         );
         ApiError::bad_request(message)
     })?;
+    if call.request.query("follow") == Some("true") {
+        return Ok(following(call.api.clone(), source, request, log));
+    }
     Ok(response::with_type(StatusCode::OK, "text/plain", log))
+}
+
+/// The log so far and then what is added to it, for as long as the pod exists.
+fn following(api: Arc<Api>, source: Arc<dyn ContainerLogs>, mut request: LogRequest, first: String) -> Response {
+    request.tail_lines = None;
+    let seen = source.log(&request).map_or(0, |log| log.len());
+    let added = stream::unfold((api, source, request, seen), async |(api, source, request, seen)| {
+        loop {
+            tokio::time::sleep(POLL).await;
+            let pod = ObjectKey::new(&request.namespace, &request.pod);
+            api.store.get(&api.core("pods"), &pod)?;
+            let log = source.log(&request).unwrap_or_default();
+            // A log that became shorter is that of a container that was started anew.
+            let new = log.get(seen..).unwrap_or(&log).to_owned();
+            if !new.is_empty() {
+                return Some((Bytes::from(new), (api, source, request, log.len())));
+            }
+        }
+    });
+    let frames = stream::iter([Bytes::from(first)]).chain(added);
+    let body = StreamBody::new(frames.map(|text| Ok::<_, Infallible>(Frame::data(text))));
+    let mut response = http::Response::new(body.boxed_unsync());
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
 }
 
 /// The container that is named, or the only one.

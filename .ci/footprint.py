@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""How big and how quick to start the operator is, on the playground's API server.
+
+    cargo build --release -p valence -p valence-playground && .ci/footprint.py
+
+Prints the size of the release binary, the time from its start to /readyz answering 200 (median of 7 starts, the first of
+which issues the certificates), and the resident memory half a minute later with nothing to do.
+"""
+
+import http.client
+import os
+import pathlib
+import signal
+import statistics
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BINARIES = pathlib.Path(os.environ.get("BINARIES", ROOT / "target/release"))
+ADDRESS = "127.233.7.1"
+STARTS = 7
+MANIFESTS = ["deploy/crds/servicelevelobjectives.yaml", "deploy/crds/recommendations.yaml", "deploy/base/namespace.yaml",
+             "deploy/base/webhook.yaml"]
+
+
+def playground(folder):
+    command = [BINARIES / "playground", "up", "--directory", folder]
+    for manifest in MANIFESTS:
+        command += ["--apply", ROOT / manifest]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(pathlib.Path(folder) / "log").open("wb"))
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = [path for path in pathlib.Path(folder).glob("**/*") if "kubeconfig" in path.name]
+        if found:
+            time.sleep(3)  # The manifests are applied after the kubeconfig is written.
+            return process, found[0]
+        time.sleep(0.1)
+    process.terminate()
+    raise SystemExit("the playground did not start")
+
+
+def operator(kubeconfig):
+    environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "POD_NAMESPACE": "valence-system",
+                   "VALENCE_LISTEN_ADDRESS": ADDRESS, "RUST_LOG": "warn"}
+    return subprocess.Popen([BINARIES / "valence", "run"], env=environment, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL)
+
+
+def is_ready():
+    connection = http.client.HTTPConnection(ADDRESS, 8080, timeout=1)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def start(kubeconfig):
+    begun = time.monotonic()
+    process = operator(kubeconfig)
+    while not is_ready():
+        if process.poll() is not None or time.monotonic() - begun > 60:
+            process.kill()
+            raise SystemExit("the operator did not become ready")
+        time.sleep(0.001)
+    return process, time.monotonic() - begun
+
+
+def stop(process):
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=60)
+
+
+def resident_megabytes(process):
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1]) * 1024 / 1e6
+
+
+def main():
+    print(f"release binary    {(BINARIES / 'valence').stat().st_size / 1e6:8.1f} MB (must be <= 15)")
+    with tempfile.TemporaryDirectory() as folder:
+        cluster, kubeconfig = playground(folder)
+        try:
+            times = []
+            for _ in range(STARTS):
+                process, took = start(kubeconfig)
+                times.append(took * 1000)
+                stop(process)
+            shown = ", ".join(f"{took:.0f}" for took in times)
+            print(f"start to ready    {statistics.median(times):8.0f} ms (must be <= 300; {shown})")
+            process, _ = start(kubeconfig)
+            time.sleep(30)
+            print(f"resident, idle    {resident_megabytes(process):8.1f} MB (must be <= 20)")
+            stop(process)
+        finally:
+            stop(cluster)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,291 @@
+//! The advisor and a toy service, together: what it does about load, failures, silence and restarts.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::advisor::Advisor;
+use super::checkpoint::{CheckpointError, MOST_BYTES};
+use super::decision::{Bounds, Flag, ModelState};
+use super::histogram::Histogram;
+use super::objective::Objective;
+use super::observation::{ContainerObservation, Observation, PodObservation, PodPhase, Resources};
+use super::settings::Settings;
+use super::toy::{Toy, advisor, objective};
+use super::units::{Bytes, Cores};
+
+#[test]
+fn saves_and_keeps_the_objective() {
+    let (mut toy, mut advisor) = (Toy::new(12, 200.0), advisor(vec![objective()]));
+    toy.steps(&mut advisor, 160);
+    let before = toy.served;
+    let decision = toy.steps(&mut advisor, 80);
+    let (served, late) = (toy.served.0 - before.0, toy.served.1 - before.1);
+    assert_eq!(decision.state, ModelState::Confident);
+    let cores = f64::from(toy.replicas()) * toy.size().cpu_request.unwrap().0;
+    assert!(cores <= 6.0, "{cores} cores for 2 cores of work");
+    assert!(late * 100 <= served, "{late} of {served} late");
+}
+
+#[test]
+fn scales_out_at_once_when_load_doubles_and_recovers() {
+    let (mut toy, mut advisor) = (Toy::new(6, 200.0), advisor(vec![objective()]));
+    toy.steps(&mut advisor, 160);
+    let before = toy.replicas();
+    toy.load = 400.0;
+    toy.steps(&mut advisor, 2);
+    assert!(toy.replicas() > before, "{} then {}", before, toy.replicas());
+    toy.steps(&mut advisor, 14);
+    let late_before = toy.served;
+    toy.steps(&mut advisor, 8);
+    let (served, late) = (toy.served.0 - late_before.0, toy.served.1 - late_before.1);
+    assert!(late * 50 <= served, "{late} of {served} late after the step");
+}
+
+#[test]
+fn nothing_is_scaled_in_blind() {
+    let (mut toy, mut advisor) = (Toy::new(6, 200.0), advisor(vec![objective()]));
+    toy.steps(&mut advisor, 120);
+    let before = toy.replicas();
+    toy.scraped = false;
+    toy.load = 20.0;
+    for _ in 0..40 {
+        let decision = toy.step(&mut advisor);
+        assert!(toy.replicas() >= before);
+        if toy.now > 0.0 && decision.state == ModelState::MetricsMissing {
+            assert!(decision.explanation.summary.contains("blind"));
+        }
+    }
+    assert_eq!(advisor.state(), ModelState::MetricsMissing);
+    toy.scraped = true;
+    toy.steps(&mut advisor, 60);
+    assert!(toy.replicas() < before);
+}
+
+#[test]
+fn an_out_of_memory_kill_raises_memory_at_once() {
+    let (mut toy, mut advisor) = (Toy::new(3, 50.0), advisor(vec![objective()]));
+    toy.steps(&mut advisor, 10);
+    toy.kill = true;
+    let decision = toy.step(&mut advisor);
+    let limit = decision.containers["app"].memory_limit.unwrap();
+    assert!(limit.0 as f64 >= 1.3 * f64::from(512_u32 << 20), "{limit:?}");
+}
+
+#[test]
+fn a_slow_dependency_is_unattainable_and_the_extra_pods_are_given_back() {
+    let (mut toy, mut advisor) = (Toy::new(4, 200.0), advisor(vec![objective()]));
+    toy.steps(&mut advisor, 160);
+    let before = toy.replicas();
+    toy.elsewhere = 0.5;
+    let states: Vec<ModelState> = (0..40).map(|_| toy.step(&mut advisor).state).collect();
+    assert!(states.contains(&ModelState::Unattainable), "{states:?}");
+    assert!(toy.replicas() <= before + 2, "{} then {}", before, toy.replicas());
+    toy.elsewhere = 0.01;
+    toy.steps(&mut advisor, 40);
+    assert_ne!(advisor.state(), ModelState::Unattainable);
+}
+
+#[test]
+fn new_code_is_drift_and_does_not_shrink() {
+    let (mut toy, mut advisor) = (Toy::new(4, 100.0), advisor(vec![objective()]));
+    toy.steps(&mut advisor, 120);
+    let before = toy.replicas();
+    toy.template = "b".into();
+    toy.per_request = 0.015;
+    assert_eq!(toy.step(&mut advisor).state, ModelState::Drift);
+    assert!(toy.replicas() >= before);
+    toy.steps(&mut advisor, 60);
+    let learnt = advisor.numbers()["cpu_per_request_seconds"];
+    assert!((learnt / 0.015 - 1.0).abs() < 0.1, "{learnt}");
+}
+
+#[test]
+fn little_traffic_never_looks_good_for_lack_of_data() {
+    let (mut toy, mut advisor) = (Toy::new(4, 0.05), advisor(vec![objective()]));
+    let decision = toy.steps(&mut advisor, 200);
+    assert_ne!(decision.state, ModelState::Confident);
+    assert_eq!(toy.replicas(), 4);
+}
+
+#[test]
+fn a_declared_throughput_is_sized_for_exactly() {
+    let declared = Objective {
+        throughput_per_second: Some(200.0),
+        ..objective()
+    };
+    let (mut toy, mut advisor) = (Toy::new(4, 100.0), advisor(vec![declared]));
+    let decision = toy.steps(&mut advisor, 200);
+    assert!(decision.flags.contains(&Flag::Extrapolated), "{:?}", decision.flags);
+    let replicas = toy.replicas();
+    toy.load = 40.0;
+    toy.steps(&mut advisor, 60);
+    assert_eq!(toy.replicas(), replicas, "the live load does not matter");
+    toy.load = 300.0;
+    let decision = toy.steps(&mut advisor, 4);
+    assert!(decision.flags.contains(&Flag::ThroughputExceeded));
+}
+
+#[test]
+fn bounds_of_the_user_hold() {
+    let bounds = Bounds {
+        disruption_budget: true,
+        live: true,
+        ..Bounds::default()
+    };
+    let mut small = Advisor::new(vec![objective()], bounds, Settings::default());
+    let mut toy = Toy::new(4, 5.0);
+    toy.steps(&mut small, 240);
+    assert_eq!(toy.replicas(), 2);
+    let bounds = Bounds {
+        max_replicas: Some(3),
+        live: true,
+        ..Bounds::default()
+    };
+    let mut capped = Advisor::new(vec![objective()], bounds, Settings::default());
+    let mut toy = Toy::new(3, 500.0);
+    toy.steps(&mut capped, 60);
+    assert_eq!(toy.replicas(), 3);
+}
+
+#[test]
+fn the_same_inputs_give_the_same_decisions() {
+    let run = || {
+        let (mut toy, mut advisor) = (Toy::new(8, 150.0), advisor(vec![objective()]));
+        (0..120).map(|_| toy.step(&mut advisor)).collect::<Vec<_>>()
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn a_restart_loses_nothing() {
+    let objectives: Vec<Objective> = [0.5, 0.75, 0.9, 0.95, 0.99]
+        .map(|percentile| Objective {
+            percentile,
+            slo: format!("p{percentile}"),
+            ..objective()
+        })
+        .to_vec();
+    let (mut toy, mut advisor) = (Toy::new(8, 200.0), advisor(objectives.clone()));
+    toy.steps(&mut advisor, 200);
+    let text = advisor.checkpoint();
+    assert!(text.len() < MOST_BYTES && !text.is_empty(), "{} bytes", text.len());
+    let bounds = Bounds {
+        live: true,
+        ..Bounds::default()
+    };
+    let mut restored = Advisor::restore(&text, objectives, bounds, Settings::default()).unwrap();
+    let observation = toy.observe();
+    for each in [&mut advisor, &mut restored] {
+        each.observe(&observation);
+    }
+    let (before, after) = (advisor.decide(toy.now), restored.decide(toy.now));
+    assert_eq!((after.state, after.replicas), (before.state, before.replicas));
+    assert_eq!(after.containers, before.containers);
+    assert_eq!(
+        Advisor::restore("", vec![], bounds, Settings::default())
+            .map(|_| ())
+            .map_err(|error| error.to_string()),
+        Err("checkpoint has version \"\", this build reads version 1".to_owned())
+    );
+    let damaged = &text[..text.len() / 2];
+    let error = Advisor::restore(damaged, vec![], bounds, Settings::default()).unwrap_err();
+    assert!(matches!(error, CheckpointError::Malformed(_)), "{error}");
+}
+
+#[test]
+fn read_outs_tell_what_was_learnt() {
+    let (mut toy, mut advisor) = (Toy::new(4, 200.0), advisor(vec![objective()]));
+    toy.steps(&mut advisor, 120);
+    let curve = &advisor.curves()[0];
+    assert!(
+        curve
+            .points
+            .windows(2)
+            .all(|pair| pair[0].latency_seconds <= pair[1].latency_seconds)
+    );
+    assert!(
+        curve
+            .points
+            .iter()
+            .all(|point| point.upper_bound_seconds >= point.latency_seconds)
+    );
+    assert!(!curve.observed.is_empty() && curve.safe_load_per_second.is_some());
+    let compliance = &advisor.compliance()[0];
+    assert!(compliance.compliance.unwrap() > 0.9 && compliance.recent_requests > 1000);
+}
+
+fn any_container() -> impl Strategy<Value = ContainerObservation> {
+    let some = |most: f64| prop::option::of(0.0..most);
+    (some(8.0), some(4e9), some(4.0), some(8.0), some(4e9), any::<bool>()).prop_map(
+        |(cpu, memory, request, limit, memory_limit, killed_for_memory)| ContainerObservation {
+            cpu: cpu.map(Cores),
+            memory: memory.map(|bytes| Bytes(bytes as u64)),
+            resources: Resources {
+                cpu_request: request.map(Cores),
+                cpu_limit: limit.map(Cores),
+                memory_request: None,
+                memory_limit: memory_limit.map(|bytes| Bytes(bytes as u64)),
+            },
+            killed_for_memory,
+        },
+    )
+}
+
+fn any_pod() -> impl Strategy<Value = PodObservation> {
+    let phase = prop::sample::select(vec![
+        PodPhase::Starting,
+        PodPhase::Ready,
+        PodPhase::Ready,
+        PodPhase::Terminating,
+        PodPhase::Failing,
+    ]);
+    (phase, any::<bool>(), 0_u64..5000, -2000.0_f64..2000.0, any_container()).prop_map(
+        |(phase, scraped, requests, ready, container)| PodObservation {
+            name: "pod".into(),
+            template: if requests % 7 == 0 { "b" } else { "a" }.into(),
+            phase,
+            created_at_seconds: 1.8e9 - 2000.0,
+            ready_at_seconds: (phase == PodPhase::Ready).then_some(1.8e9 + ready),
+            scraped,
+            requests,
+            containers: BTreeMap::from([("app".to_owned(), container)]),
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn whatever_comes_the_bounds_hold_and_the_checkpoint_restores(
+        windows in prop::collection::vec((prop::collection::vec(any_pod(), 0..6), prop::collection::vec(0_u64..3000, 4), 0_u32..12), 1..40),
+    ) {
+        let bounds = Bounds { min_replicas: Some(2), max_replicas: Some(9), live: true, ..Bounds::default() };
+        let mut advisor = Advisor::new(vec![objective()], bounds, Settings::default());
+        for (index, (pods, counts, desired)) in windows.into_iter().enumerate() {
+            let at = 1.8e9 + 15.0 * index as f64;
+            let latency = Histogram { upper_bounds_seconds: [0.05, 0.2, 1.0].into(), counts };
+            advisor.observe(&Observation {
+                at_seconds: at,
+                window_seconds: 15.0,
+                latency,
+                arrivals: None,
+                failures: 3,
+                pods,
+                template: "a".into(),
+                desired_replicas: desired,
+            });
+            let decision = advisor.decide(at);
+            if decision.state != ModelState::Cold {
+                prop_assert!((2..=9).contains(&decision.replicas.unwrap()));
+            }
+            let sizes = decision.containers.values().filter_map(|resources| resources.cpu_request);
+            prop_assert!(sizes.into_iter().all(|cpu| cpu.0.is_finite() && cpu.0 >= 0.0));
+        }
+        let text = advisor.checkpoint();
+        prop_assert!(Advisor::restore(&text, vec![objective()], bounds, Settings::default()).is_ok(), "{}", text);
+    }
+}

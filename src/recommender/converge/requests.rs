@@ -1,0 +1,167 @@
+//! The requests that ask for re-admission, each a dry run first.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{EvictParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+use tokio::time::timeout;
+use tracing::{debug, info};
+
+use super::compare::asked_for;
+use crate::recommender::lease::Leadership;
+use crate::report::metrics::CycleMetrics;
+
+/// Longest wait for one request.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What became of a request.
+pub enum Outcome {
+    /// Admission set the values and they took effect.
+    Done,
+    /// The dry run changed something and the request itself did not.
+    NotAdmitted,
+    /// Admission had nothing to change, or is not at work.
+    Unchanged,
+    /// The API server refused.
+    Refused(String),
+}
+
+/// Sends requests while this replica leads.
+#[derive(Clone)]
+pub struct Requests {
+    client: Client,
+    leadership: Leadership,
+    metrics: CycleMetrics,
+}
+
+impl Requests {
+    /// Sends nothing once `leadership` is lost.
+    pub fn new(client: Client, leadership: Leadership, metrics: CycleMetrics) -> Self {
+        Self {
+            client,
+            leadership,
+            metrics,
+        }
+    }
+
+    /// An empty patch to the scale of a Deployment that asks for `present` replicas.
+    pub async fn scale(&self, namespace: &str, name: &str, present: u32) -> Outcome {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
+        let ask = |dry_run| -> Asking<'_, u32> {
+            let api = api.clone();
+            Box::pin(async move {
+                let scale = self
+                    .send(api.patch_scale(name, &parameters(dry_run), &nothing()))
+                    .await?;
+                let replicas = scale.spec.and_then(|spec| spec.replicas).unwrap_or_default();
+                Ok(u32::try_from(replicas).unwrap_or_default())
+            })
+        };
+        let outcome = twice(ask, &present).await;
+        self.note("deployments/scale", &outcome, namespace, name);
+        outcome
+    }
+
+    /// An empty patch to the size of a pod.
+    pub async fn resize(&self, pod: &Pod) -> Outcome {
+        let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
+        let ask = |dry_run| -> Asking<'_, _> {
+            let (api, name) = (api.clone(), name.clone());
+            Box::pin(async move {
+                let (parameters, patch) = (parameters(dry_run), nothing());
+                let answer = self
+                    .send(api.patch_subresource("resize", &name, &parameters, &patch))
+                    .await?;
+                Ok(asked_for(&answer))
+            })
+        };
+        let outcome = twice(ask, &asked_for(pod)).await;
+        self.note("pods/resize", &outcome, &namespace, &name);
+        outcome
+    }
+
+    /// An empty patch to a HorizontalPodAutoscaler.
+    pub async fn autoscaler(&self, namespace: &str, name: &str) -> Outcome {
+        let api: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), namespace);
+        let present = match self.send(api.get(name)).await {
+            Ok(present) => present.spec,
+            Err(error) => return Outcome::Refused(error),
+        };
+        let ask = |dry_run| -> Asking<'_, _> {
+            let api = api.clone();
+            Box::pin(async move { Ok(self.send(api.patch(name, &parameters(dry_run), &nothing())).await?.spec) })
+        };
+        let outcome = twice(ask, &present).await;
+        self.note("horizontalpodautoscalers", &outcome, namespace, name);
+        outcome
+    }
+
+    /// Evicts a pod.
+    pub async fn evict(&self, namespace: &str, name: &str) -> Result<(), String> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let evicted = self.send(api.evict(name, &EvictParams::default())).await;
+        self.metrics
+            .eviction(if evicted.is_ok() { "success" } else { "refused" });
+        evicted.map(|_| info!(namespace, name, "evicted"))
+    }
+
+    /// Sends a request, if this replica still may.
+    async fn send<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
+        if !self.leadership.holds() {
+            return Err("another replica recommends now".to_owned());
+        }
+        match timeout(PATIENCE, request).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+        }
+    }
+
+    fn note(&self, resource: &str, outcome: &Outcome, namespace: &str, name: &str) {
+        let word = match outcome {
+            Outcome::Done => "success",
+            Outcome::NotAdmitted => "not_admitted",
+            Outcome::Unchanged => "unchanged",
+            Outcome::Refused(_) => "refused",
+        };
+        self.metrics.readmission(resource, word);
+        match outcome {
+            Outcome::Done => info!(resource, namespace, name, "re-admitted"),
+            Outcome::Refused(error) => debug!(resource, namespace, name, error, "re-admission refused"),
+            _ => debug!(resource, namespace, name, outcome = word, "re-admission"),
+        }
+    }
+}
+
+/// A request under way.
+type Asking<'a, T> = BoxFuture<'a, Result<T, String>>;
+
+/// Asks as a dry run and, where that changes something, in earnest.
+async fn twice<'a, T: PartialEq>(ask: impl Fn(bool) -> Asking<'a, T>, present: &T) -> Outcome {
+    match ask(true).await {
+        Ok(answer) if answer == *present => Outcome::Unchanged,
+        Ok(_) => match ask(false).await {
+            Ok(answer) if answer == *present => Outcome::NotAdmitted,
+            Ok(_) => Outcome::Done,
+            Err(error) => Outcome::Refused(error),
+        },
+        Err(error) => Outcome::Refused(error),
+    }
+}
+
+fn parameters(dry_run: bool) -> PatchParams {
+    PatchParams {
+        dry_run,
+        ..PatchParams::default()
+    }
+}
+
+/// The patch that changes nothing by itself.
+fn nothing() -> Patch<serde_json::Value> {
+    Patch::Merge(json!({}))
+}
