@@ -30,6 +30,22 @@ fn saves_and_keeps_the_objective() {
 }
 
 #[test]
+fn in_a_hurry_it_is_confident_within_two_minutes() {
+    let bounds = Bounds {
+        live: true,
+        ..Bounds::default()
+    };
+    let (mut toy, mut advisor) = (
+        Toy::new(8, 100.0),
+        Advisor::new(vec![objective()], bounds, Settings::hurried()),
+    );
+    let states: Vec<ModelState> = (0..8).map(|_| toy.step(&mut advisor).state).collect();
+    assert!(states.contains(&ModelState::Confident), "{states:?}");
+    toy.steps(&mut advisor, 16);
+    assert!(toy.replicas() < 8 || toy.size().cpu_request.is_some_and(|cpu| cpu.0 < 1.0));
+}
+
+#[test]
 fn scales_out_at_once_when_load_doubles_and_recovers() {
     let (mut toy, mut advisor) = (Toy::new(6, 200.0), advisor(vec![objective()]));
     toy.steps(&mut advisor, 160);

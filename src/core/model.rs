@@ -18,8 +18,8 @@ use super::tracker::{Seen, Tracker};
 use super::units::Bytes;
 use super::window::{ContainerWindow, Window};
 
-/// Span over which the load is averaged before it is set against CPU, which the metrics server averages and delays.
-const CPU_LAG_SECONDS: f64 = 60.0;
+/// Least trust in a pair of load and CPU while the demand is not known: a rough line is better than none.
+const FIRST_TRUST: f64 = 0.5;
 /// Limit in cores assumed of a container with neither limit nor request.
 const UNKNOWN_LIMIT: f64 = 1.0;
 /// What a table keeps of its weight when the pods have another size.
@@ -246,7 +246,7 @@ impl Model {
         while self
             .loads
             .front()
-            .is_some_and(|(at, _)| *at < window.at - CPU_LAG_SECONDS)
+            .is_some_and(|(at, _)| *at < window.at - settings.cpu_lag_seconds)
         {
             self.loads.pop_front();
         }
@@ -254,7 +254,9 @@ impl Model {
         let mut drifted = false;
         for (name, container) in &window.containers {
             if let Some(cpu) = container.cpu {
-                let learnt = self.demands.entry(name.clone()).or_default().learn(load, cpu, trust);
+                let demand = self.demands.entry(name.clone()).or_default();
+                let trust = if demand.known() { trust } else { trust.max(FIRST_TRUST) };
+                let learnt = demand.learn(load, cpu, trust);
                 drifted |= learnt == Learnt::Drift && *name != settings.sidecar;
             }
             if let Some(memory) = container.memory {

@@ -19,6 +19,8 @@ pub struct Settings {
     pub least_samples: u32,
     /// Requests of a sample, as a multiple of 1 / (1 - percentile): with 3, a sample of p99 has 300 requests.
     pub requests_per_sample: f64,
+    /// Span over which load is averaged before it is set against CPU, which a metrics server averages and delays, in seconds.
+    pub cpu_lag_seconds: f64,
     /// Time for which a pod that became ready is not taken to be at its full speed, in seconds.
     pub warm_up_seconds: f64,
     /// Share of the CPU request that may be in use at the planned load, 0 to 1. The rest is for what the mean hides.
@@ -48,6 +50,7 @@ impl Default for Settings {
             learning_seconds: 120.0,
             least_samples: 8,
             requests_per_sample: 3.0,
+            cpu_lag_seconds: 60.0,
             warm_up_seconds: 30.0,
             request_utilisation: 0.95,
             least_saving: 0.1,
@@ -73,6 +76,7 @@ impl Settings {
             learning_seconds: 20.0,
             least_samples: 4,
             requests_per_sample: 1.0,
+            cpu_lag_seconds: 20.0,
             warm_up_seconds: 5.0,
             ..Self::default()
         }
