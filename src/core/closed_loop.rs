@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::advisor::Advisor;
 use super::checkpoint::{CheckpointError, MOST_BYTES};
-use super::decision::{Bounds, Flag, ModelState};
+use super::decision::{Bound, Bounds, Flag, ModelState};
 use super::histogram::Histogram;
 use super::objective::Objective;
 use super::observation::{ContainerObservation, Observation, PodObservation, PodPhase, Resources};
@@ -87,6 +87,7 @@ fn an_out_of_memory_kill_raises_memory_at_once() {
     toy.kill = true;
     let decision = toy.step(&mut advisor);
     let limit = decision.containers["app"].memory_limit.unwrap();
+    assert_eq!(decision.explanation.bound, Bound::Memory);
     assert!(limit.0 as f64 >= 1.3 * f64::from(512_u32 << 20), "{limit:?}");
 }
 

@@ -74,6 +74,8 @@ pub struct Need {
     pub bound: Bound,
     /// The load behind it.
     pub load: Load,
+    /// How high that load may become, in requests per second.
+    pub foreseen: f64,
     /// The size behind it.
     pub size: Size,
 }
@@ -398,14 +400,32 @@ impl<'a> Context<'a> {
             Binding::Surge => Bound::Forecast,
             Binding::Latency if optimiser::whole(replicas) > optimiser::whole(without) => Bound::Forecast,
             Binding::Latency if self.stepwise() => Bound::TrustRegion,
+            Binding::Latency if self.throttled(size) => Bound::Knee,
             Binding::Latency => Bound::Latency,
         };
         Need {
             replicas: optimiser::whole(replicas),
             bound,
             load: *load,
+            foreseen: if binding == Binding::Surge {
+                load.surge
+            } else {
+                load.high
+            },
             size: *size,
         }
+    }
+
+    /// Whether it is throttled periods rather than queues that make the latency of a size at its safe utilisation.
+    fn throttled(&self, size: &Size) -> bool {
+        let Some(work) = self.work else { return false };
+        self.objectives
+            .iter()
+            .zip(&self.model.trackers)
+            .any(|(objective, tracker)| {
+                let shape = self.model.shape_of(objective, &work, size.request, size.limit);
+                tracker.fit.is_some_and(|fit| fit.throttled(size.safe, &shape))
+            })
     }
 
     /// Whether only the step beyond what was seen bounds the utilisation, not the curve.

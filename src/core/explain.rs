@@ -142,13 +142,15 @@ fn reason(facts: &Facts<'_>) -> String {
         (_, Bound::Limit) => format!("the declared bounds decide at {load:.1} requests/s"),
         (_, Bound::State) if facts.violated => "the objective does not hold at present".to_owned(),
         (_, Bound::Use) => format!("the requests must cover the CPU that {load:.1} requests/s use"),
+        (_, Bound::Memory) => "memory is raised at once, before the kernel kills".to_owned(),
+        (_, Bound::Knee) => format!("at {load:.1} requests/s the CPU limit leaves just room for bursts"),
         (_, Bound::Forecast) => forecast_reason(facts, load),
         (_, bound) => latency_reason(facts, bound, load),
     }
 }
 
 fn forecast_reason(facts: &Facts<'_>, load: f64) -> String {
-    let high = facts.need.map_or(load, |need| need.load.high);
+    let high = facts.need.map_or(load, |need| need.foreseen);
     let horizon = facts.context.model.horizon_seconds(facts.context.settings);
     format!("{load:.1} requests/s may become {high:.1} within {horizon:.0} s")
 }

@@ -118,6 +118,13 @@ impl Fit {
         self.base_seconds + self.wait * wait + self.pause * pause
     }
 
+    /// Whether pauses of throttled periods outweigh the queue at utilisation `rho`.
+    #[must_use]
+    pub fn throttled(&self, rho: f64, shape: &Shape) -> bool {
+        let [wait, pause] = shape.terms(rho);
+        self.pause * pause > self.wait * wait
+    }
+
     /// The highest utilisation at which `factor` times the prediction stays within `response_time_seconds`, 0 if none.
     #[must_use]
     pub fn safe_utilisation(&self, response_time_seconds: f64, factor: f64, shape: &Shape) -> f64 {

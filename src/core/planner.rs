@@ -10,7 +10,7 @@ use super::optimiser::Size;
 use super::pace::{Ask, Pace};
 use super::reaction::{Reaction, Situation};
 use super::safety::Table;
-use super::sizing::{Plan, Proposal, Question};
+use super::sizing::{self, Plan, Proposal, Question};
 
 /// Most that latency alone adds in one step, as a factor of the pods that serve.
 const MOST_STEP: f64 = 1.5;
@@ -70,11 +70,15 @@ impl Planner {
             state,
             trusted: self.trusted(context, state, violated),
         };
-        self.resize(context, caution, violated);
+        let raised = self.raise_memory(context);
+        if !raised {
+            self.resize(context, caution, violated);
+        }
         let need = self.need(context, caution);
         self.react(context, violated, need.as_ref(), current);
         let state = context.state(self.reaction.unattainable());
         let (replicas, bound) = self.replicas(context, state, violated, need.as_ref(), current);
+        let bound = if raised { Bound::Memory } else { bound };
         self.replicas = Some(replicas);
         self.state = Some(state);
         let containers = self.containers(context);
@@ -237,9 +241,7 @@ impl Planner {
                 safe,
             },
         };
-        if let Some(plan) = question.urgent(context.now, &self.containers(context)) {
-            self.plan = Some(plan);
-        } else if self.due(context, caution.state, violated) {
+        if self.due(context, caution.state, violated) {
             self.looked_at = context.now;
             let least = context.settings.least_saving;
             let wanted = |proposal: &Proposal| {
@@ -252,6 +254,14 @@ impl Planner {
                 self.resized(proposal.plan, context.now);
             }
         }
+    }
+
+    /// Raises memory where a kill or a peak asks for it, whatever else is known.
+    fn raise_memory(&mut self, context: &Context<'_>) -> bool {
+        let plan = sizing::urgent(context, &self.containers(context));
+        let raised = plan.is_some();
+        self.plan = plan.or_else(|| self.plan.take());
+        raised
     }
 
     fn resized(&mut self, plan: Plan, now: f64) {

@@ -181,10 +181,10 @@ impl Table {
     pub fn reach(&self, aim: &Aim) -> Reach {
         let Aim {
             steer,
-            allowed: _,
             bad,
             step,
             dispersion,
+            ..
         } = *aim;
         let mut blocks = monotone(self.bins());
         blocks

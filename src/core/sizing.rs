@@ -10,6 +10,7 @@ use super::memory::MEBIBYTE;
 use super::observation::Resources;
 use super::optimiser::{Load, Market, Size, Work};
 use super::units::{Bytes, Cores};
+use super::window::Window;
 
 /// Request of a container that hardly uses any CPU, in cores.
 const LEAST_CPU: f64 = 0.01;
@@ -94,28 +95,6 @@ impl Question<'_> {
             saving,
             request: size.request,
         })
-    }
-
-    /// The present size with memory raised where a kill or a peak asks for it.
-    #[must_use]
-    pub fn urgent(&self, now: f64, in_force: &BTreeMap<String, Resources>) -> Option<Plan> {
-        let mut containers = BTreeMap::new();
-        let mut raised = false;
-        for (name, resources) in in_force {
-            let mut resources = *resources;
-            let memory = self.context.model.memories.get(name);
-            let limit = resources
-                .memory_limit
-                .filter(|&limit| memory.is_some_and(|memory| memory.urgent(limit)));
-            let plan = memory.and_then(|memory| memory.plan(self.pod_load()));
-            if let Some(plan) = plan.filter(|plan| limit.is_some_and(|limit| plan.limit > limit)) {
-                resources.memory_limit = Some(plan.limit);
-                resources.memory_request = resources.memory_request.max(Some(self.within_memory(plan.request)));
-                raised = true;
-            }
-            containers.insert(name.clone(), to_numbers(&resources));
-        }
-        raised.then_some(Plan { containers, at: now })
     }
 
     fn sizes(&self, work: &Work) -> impl Iterator<Item = Size> {
@@ -252,11 +231,7 @@ impl Question<'_> {
     }
 
     fn pod_load(&self) -> f64 {
-        self.context
-            .model
-            .window
-            .as_ref()
-            .map_or(0.0, super::window::Window::load_per_pod)
+        self.context.model.window.as_ref().map_or(0.0, Window::load_per_pod)
     }
 
     fn within_cpu(&self, cores: f64) -> f64 {
@@ -270,6 +245,38 @@ impl Question<'_> {
             .max(self.context.bounds.min_memory.unwrap_or_default())
             .min(self.context.bounds.max_memory.unwrap_or(Bytes(u64::MAX)))
     }
+}
+
+/// The resources in force with memory raised where a kill or a peak asks for it; `None` where it is enough.
+#[must_use]
+pub fn urgent(context: &Context<'_>, in_force: &BTreeMap<String, Resources>) -> Option<Plan> {
+    let load = context.model.window.as_ref().map_or(0.0, Window::load_per_pod);
+    let raised = in_force
+        .iter()
+        .map(|(name, resources)| (name, raise(context, name, resources, load)));
+    let raised: Vec<_> = raised.collect();
+    raised.iter().any(|(_, raised)| raised.is_some()).then(|| {
+        let mut containers = in_force.clone();
+        containers.extend(
+            raised
+                .into_iter()
+                .filter_map(|(name, raised)| Some((name.clone(), raised?))),
+        );
+        Plan::of_all(&containers, context.now)
+    })
+}
+
+fn raise(context: &Context<'_>, name: &str, resources: &Resources, load: f64) -> Option<Resources> {
+    let memory = context.model.memories.get(name)?;
+    let limit = resources.memory_limit.filter(|&limit| memory.urgent(limit))?;
+    let most = context.bounds.max_memory.unwrap_or(Bytes(u64::MAX));
+    let plan = memory.plan(load)?;
+    let raised = plan.limit.min(most);
+    (raised > limit).then(|| Resources {
+        memory_limit: Some(raised),
+        memory_request: resources.memory_request.max(Some(plan.request.min(most))),
+        ..*resources
+    })
 }
 
 fn round_up(value: f64, step: f64) -> f64 {
