@@ -146,6 +146,25 @@ fn a_declared_throughput_is_sized_for_exactly() {
 }
 
 #[test]
+fn of_several_objectives_all_hold() {
+    let declared = Objective {
+        throughput_per_second: Some(400.0),
+        slo: "declared".into(),
+        ..objective()
+    };
+    let replicas = |objectives: Vec<Objective>| {
+        let (mut toy, mut advisor) = (Toy::new(8, 100.0), advisor(objectives));
+        toy.steps(&mut advisor, 200);
+        f64::from(toy.replicas()) * toy.size().cpu_request.unwrap().0
+    };
+    let (live, both) = (replicas(vec![objective()]), replicas(vec![objective(), declared]));
+    assert!(
+        live < 3.0 && both >= 4.0,
+        "{live} cores for 100/s, {both} where 400/s are declared as well"
+    );
+}
+
+#[test]
 fn bounds_of_the_user_hold() {
     let bounds = Bounds {
         disruption_budget: true,

@@ -313,6 +313,9 @@ impl Model {
             };
             if let Some(tracker) = self.trackers.get_mut(index) {
                 tracker.learn(&seen, objective, &shape);
+                if tracker.fit.is_none() {
+                    tracker.refit(&shape);
+                }
             }
         }
         self.infer_capacity(objectives, settings);
