@@ -413,3 +413,27 @@ async fn a_rule_stands_for_every_version_of_what_it_names() {
     let metric = &asked["object"]["spec"]["metrics"][0]["resource"];
     assert_eq!(metric["target"]["averageUtilization"], 60);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_webhook_that_is_too_slow_is_given_up() {
+    let cluster = Cluster::start().await;
+    let hook = Webhook::start(|request| {
+        if request["object"]["metadata"]["name"] == "slow" {
+            std::thread::sleep(std::time::Duration::from_millis(4000));
+        }
+        label("seen", "yes")
+    })
+    .await;
+    let mut entry = hook.entry("pods.example.com", &["pods"], &["CREATE"]);
+    entry["timeoutSeconds"] = 3.into();
+    entry["failurePolicy"] = "Ignore".into();
+    configure(&cluster, vec![entry]).await;
+    let slow = create(&cluster.pods(), pod("slow")).await;
+    assert!(!slow.metadata.labels.unwrap().contains_key("seen"));
+    let next = create(&cluster.pods(), pod("next")).await;
+    assert_eq!(
+        next.metadata.labels.unwrap()["seen"],
+        "yes",
+        "the next request gets a connection of its own"
+    );
+}

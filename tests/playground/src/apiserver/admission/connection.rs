@@ -154,7 +154,11 @@ pub(super) async fn post(
     match tokio::time::timeout(timeout, send(&api.admission.connections, destination, body, timeout)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(format!("failed to call webhook: {url}: {error}")),
-        Err(_) => Err(format!("failed to call webhook: {url}: context deadline exceeded")),
+        Err(_) => {
+            // Whoever does not answer in time may never do so on this connection.
+            api.admission.connections.0.lock().remove(destination);
+            Err(format!("failed to call webhook: {url}: context deadline exceeded"))
+        }
     }
 }
 

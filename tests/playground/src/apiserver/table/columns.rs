@@ -73,7 +73,8 @@ pub(super) fn columns(resource: &Resource) -> Vec<Column> {
     let own = kinds::columns(&resource.group, &resource.plural);
     let (narrow, wide): (Vec<Column>, Vec<Column>) = own.into_iter().partition(|column| column.priority == 0);
     columns.extend(narrow);
-    if !resource.is("", "events") && !resource.is("events.k8s.io", "events") {
+    // Events and definitions say in a column of their own when they were.
+    if !matches!(resource.plural.as_str(), "events" | "customresourcedefinitions") {
         columns.push(age_column());
     }
     columns.extend(wide);

@@ -354,18 +354,7 @@ fn autoscalers() -> Vec<Column> {
             let text = |field: &str| target[field].as_str().unwrap_or_default();
             format!("{}/{}", text("kind"), text("name")).into()
         }),
-        Column::new("Targets", "string", |object| {
-            let metrics = object["spec"]["metrics"].as_array().into_iter().flatten();
-            let targets = metrics.map(|metric| {
-                let resource = &metric["resource"];
-                let name = resource["name"].as_str().unwrap_or("metric");
-                match resource["target"]["averageUtilization"].as_i64() {
-                    Some(percent) => format!("{name}: <unknown>/{percent}%"),
-                    None => format!("{name}: <unknown>"),
-                }
-            });
-            or_none(targets.collect::<Vec<_>>().join(", "))
-        }),
+        Column::new("Targets", "string", targets),
         Column::new("MinPods", "string", |object| {
             number(&object["spec"]["minReplicas"]).to_string().into()
         }),
@@ -376,6 +365,25 @@ fn autoscalers() -> Vec<Column> {
             number(&object["status"]["currentReplicas"]).to_string().into()
         }),
     ]
+}
+
+/// Each metric of an autoscaler as `NAME: CURRENT/TARGET`.
+fn targets(object: &Value) -> Value {
+    let current = |name: &str| {
+        let mut metrics = object["status"]["currentMetrics"].as_array().into_iter().flatten();
+        let metric = metrics.find(|metric| metric["resource"]["name"] == name)?;
+        metric["resource"]["current"]["averageUtilization"].as_i64()
+    };
+    let metrics = object["spec"]["metrics"].as_array().into_iter().flatten();
+    let parts = metrics.map(|metric| {
+        let name = metric["resource"]["name"].as_str().unwrap_or("metric");
+        let now = current(name).map_or_else(|| "<unknown>".to_owned(), |percent| format!("{percent}%"));
+        match metric["resource"]["target"]["averageUtilization"].as_i64() {
+            Some(percent) => format!("{name}: {now}/{percent}%"),
+            None => format!("{name}: {now}"),
+        }
+    });
+    or_none(parts.collect::<Vec<_>>().join(", "))
 }
 
 fn budgets() -> Vec<Column> {
