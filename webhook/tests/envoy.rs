@@ -15,7 +15,7 @@ async fn exposition_has_the_names_of_the_contract() {
     let Some(binary) = binary("exposition_has_the_names_of_the_contract") else {
         return;
     };
-    let address = "127.77.1.1";
+    let address = &*Box::leak(support::address(1).into_boxed_str());
     let port = upstream::serve(address).await;
     let running = Running::start(&binary, address, port, &[0.1, 0.25]).await;
     for path in ["/", "/a//b%2Fc", "/missing", "/broken"] {
@@ -26,8 +26,12 @@ async fn exposition_has_the_names_of_the_contract() {
     for status in [0, 0, 0, 5, 13, 14] {
         upstream::grpc(address, status).await;
     }
-    tokio::time::sleep(Duration::from_millis(2500)).await;
-    let exposition = upstream::scrape(address).await;
+    let counted = format!("{}_count", envoy::REQUEST_TIME);
+    let exposition = support::until("all requests in the exposition", async || {
+        let exposition = upstream::scrape(address).await;
+        (support::value(&exposition, &counted, "") == Some(106.0)).then_some(exposition)
+    })
+    .await;
     keep_sample(&exposition);
     let value = |name: &str, label: &str| support::value(&exposition, name, label);
     assert_eq!(value(envoy::REQUESTS, ""), Some(106.0), "{exposition}");
@@ -60,7 +64,7 @@ async fn requests_pass_as_they_came() {
     let Some(binary) = binary("requests_pass_as_they_came") else {
         return;
     };
-    let address = "127.77.1.2";
+    let address = &*Box::leak(support::address(2).into_boxed_str());
     let port = upstream::serve(address).await;
     let _running = Running::start(&binary, address, port, &[0.1, 0.25]).await;
     let request = "GET //a/../b%2Fc?q=%20 HTTP/1.1\r\nHost: shop.example\r\nX-MiXed: 1\r\nx_under: 2\r\nX-Request-Id: mine\r\nX-Forwarded-For: 203.0.113.9\r\nConnection: close\r\n\r\n";
@@ -88,7 +92,7 @@ async fn nothing_of_the_administration_is_reachable() {
     let Some(binary) = binary("nothing_of_the_administration_is_reachable") else {
         return;
     };
-    let address = "127.77.1.3";
+    let address = &*Box::leak(support::address(3).into_boxed_str());
     let port = upstream::serve(address).await;
     let _running = Running::start(&binary, address, port, &[0.1, 0.25]).await;
     for (method, path) in [
@@ -114,31 +118,30 @@ async fn draining_loses_nothing() {
     let Some(binary) = binary("draining_loses_nothing") else {
         return;
     };
-    let address = "127.77.1.4";
+    let address = &*Box::leak(support::address(4).into_boxed_str());
     let port = upstream::serve(address).await;
     let _running = Running::start(&binary, address, port, &[0.1, 0.25]).await;
     let before = upstream::raw_until(address, 8081, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n\r\n").await;
     assert!(!before.to_lowercase().contains("connection: close"), "{before}");
-    let long = tokio::spawn(async move { upstream::get(address, &format!("/{}", "x".repeat(1000))).await });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let long = tokio::spawn(upstream::get(address, "/gate"));
+    upstream::ARRIVED.notified().await;
     let sidecar = support::sidecar(port, &[]);
-    let hook: Vec<String> = serde_json::from_value(sidecar["lifecycle"]["preStop"]["exec"]["command"].clone()).unwrap();
-    let started = std::time::Instant::now();
+    let hook = &sidecar["lifecycle"]["preStop"]["exec"]["command"];
+    let hook: Vec<String> = serde_json::from_value(hook.clone()).unwrap();
+    let socket = format!("{}{address}", envoy::ADMIN_SOCKET_PREFIX);
     let mut command = tokio::process::Command::new(&hook[0]);
-    command
-        .args(&hook[1..3])
-        .args(["1", "20"])
-        .env("ADMIN_SOCKET", format!("{}{address}", envoy::ADMIN_SOCKET_PREFIX));
+    command.args(&hook[1..3]).args(["1", "600"]).env("ADMIN_SOCKET", socket);
     let mut draining = command.spawn().unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let during = upstream::raw_until(address, 8081, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n\r\n").await;
-    assert!(during.starts_with("HTTP/1.1 200"), "{during}");
-    assert!(during.to_lowercase().contains("connection: close"), "{during}");
+    support::until("an answer that tells the client to leave", async || {
+        let during = upstream::raw_until(address, 8081, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n\r\n").await;
+        assert!(during.starts_with("HTTP/1.1 200"), "{during}");
+        during.to_lowercase().contains("connection: close").then_some(())
+    })
+    .await;
+    // Long enough for the hook to look a few times whether anything is in progress.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(draining.try_wait().unwrap(), None, "a request is in progress");
+    upstream::GATE.notify_one();
     assert!(draining.wait().await.unwrap().success());
-    assert!(
-        long.is_finished(),
-        "the hook ended after {:?}, before the request in progress",
-        started.elapsed()
-    );
-    long.await.unwrap();
+    assert!(long.await.unwrap().contains("/gate"));
 }

@@ -55,7 +55,16 @@ fn certificates() -> (Arc<ServerConfig>, ClientConfig) {
 }
 
 async fn start(plans: Arc<dyn Plans>) -> Server {
-    start_with(plans, |listener, tls, admission, stop| {
+    start_waiting(plans, 20).await
+}
+
+/// With a time in milliseconds for which pods wait for their owners.
+async fn start_waiting(plans: Arc<dyn Plans>, owner_wait_milliseconds: u64) -> Server {
+    let settings = Settings {
+        owner_wait_milliseconds,
+        ..Settings::default()
+    };
+    start_with(plans, settings, |listener, tls, admission, stop| {
         tokio::spawn(serve(listener, tls, admission, stop))
     })
     .await
@@ -63,6 +72,7 @@ async fn start(plans: Arc<dyn Plans>) -> Server {
 
 async fn start_with(
     plans: Arc<dyn Plans>,
+    settings: Settings,
     run: impl FnOnce(
         TcpListener,
         Arc<ServerConfig>,
@@ -74,7 +84,7 @@ async fn start_with(
     let registry = prometheus::Registry::new();
     let (sender, notices) = channel(8);
     let metrics = Metrics::register(&registry).unwrap();
-    let admission = Arc::new(Admission::new(plans, Settings::default(), metrics, Arc::new(sender)));
+    let admission = Arc::new(Admission::new(plans, settings, metrics, Arc::new(sender)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
@@ -308,14 +318,15 @@ impl Plans for Late {
 #[tokio::test]
 async fn a_pod_waits_for_its_deployment_to_be_seen() {
     let late = Arc::new(Late(cluster(), AtomicBool::new(false)));
-    let server = start(Arc::clone(&late) as Arc<dyn Plans>).await;
-    let never = server.ask("/mutate/pods", &pod(false)).await;
+    let hasty = start(Arc::clone(&late) as Arc<dyn Plans>).await;
+    let never = hasty.ask("/mutate/pods", &pod(false)).await;
     assert!(
         never["response"].get("patch").is_none(),
         "a Deployment that does not appear keeps no pod back"
     );
+    let patient = start_waiting(Arc::clone(&late) as Arc<dyn Plans>, 60_000).await;
     let review = pod(false);
-    let (answer, ()) = tokio::join!(server.ask("/mutate/pods", &review), async {
+    let (answer, ()) = tokio::join!(patient.ask("/mutate/pods", &review), async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         late.1.store(true, Ordering::SeqCst);
     });
@@ -328,25 +339,31 @@ async fn requests_in_progress_are_answered_when_the_server_stops() {
     let arrived = Arc::new(std::sync::Mutex::new(Some(arrived)));
     let release = CancellationToken::new();
     let gate = release.clone();
-    let server = start_with(Arc::new(cluster()), move |listener, tls, admission, stop| {
-        let slow = move || {
-            let (arrived, gate) = (Arc::clone(&arrived), gate.clone());
-            async move {
-                arrived.lock().unwrap().take().unwrap().send(()).unwrap();
-                gate.cancelled().await;
-                "answered"
-            }
-        };
-        let router = router(admission).route("/slow", post(slow));
-        tokio::spawn(serve_router(listener, tls, router, stop))
-    })
+    let server = start_with(
+        Arc::new(cluster()),
+        Settings::default(),
+        move |listener, tls, admission, stop| {
+            let slow = move || {
+                let (arrived, gate) = (Arc::clone(&arrived), gate.clone());
+                async move {
+                    arrived.lock().unwrap().take().unwrap().send(()).unwrap();
+                    gate.cancelled().await;
+                    "answered"
+                }
+            };
+            let router = router(admission).route("/slow", post(slow));
+            tokio::spawn(serve_router(listener, tls, router, stop))
+        },
+    )
     .await;
     let response = server.http2(question("/slow", Body::empty()));
     let stopping = async {
         arrival.await.unwrap();
         server.stop.cancel();
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert!(TcpStream::connect(server.address).await.is_err(), "no new connections");
+        support::until("no new connections", async || {
+            TcpStream::connect(server.address).await.err()
+        })
+        .await;
         release.cancel();
     };
     let (response, ()) = tokio::join!(response, stopping);

@@ -31,3 +31,20 @@ pub fn sidecar(port: u16, objectives_seconds: &[f64]) -> serde_json::Value {
         valence_webhook::offline::inject(&pod, &objectives, &[], &valence_webhook::Settings::default()).unwrap();
     injected.object["spec"]["initContainers"][0].clone()
 }
+
+/// A loopback address that no other test uses, also where two runs of the tests share the machine.
+pub fn address(number: u8) -> String {
+    let process = std::process::id();
+    format!("127.{}.{}.{}", 100 + number, process / 254 % 254 + 1, process % 254 + 1)
+}
+
+/// Waits for something that comes by itself; how long it takes on a busy machine does not matter.
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    for _ in 0..600 {
+        if let Some(found) = look().await {
+            return found;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("in vain: {what}");
+}

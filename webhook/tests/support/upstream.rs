@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 /// Serves HTTP/1.1, HTTP/2 and gRPC on a port of its own.
 pub async fn serve(address: &str) -> u16 {
@@ -32,7 +33,16 @@ pub async fn serve(address: &str) -> u16 {
     port
 }
 
+/// Says that a request for `/gate` has come.
+pub static ARRIVED: Notify = Notify::const_new();
+/// Lets a request for `/gate` be answered.
+pub static GATE: Notify = Notify::const_new();
+
 async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    if request.uri().path() == "/gate" {
+        ARRIVED.notify_one();
+        GATE.notified().await;
+    }
     tokio::time::sleep(Duration::from_millis(request.uri().path().len() as u64 * 3)).await;
     if let Some(status) = request.headers().get("x-grpc-status") {
         let mut trailers = HeaderMap::new();
@@ -87,7 +97,7 @@ async fn text(response: Response<Incoming>) -> String {
 }
 
 /// What the application says it saw of an HTTP/1.1 request through Envoy.
-pub async fn get(address: &str, path: &str) -> String {
+pub async fn get(address: &'static str, path: &'static str) -> String {
     let request = Request::get(format!("http://{address}:8081{path}"))
         .body(Body::empty())
         .unwrap();
