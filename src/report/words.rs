@@ -118,7 +118,7 @@ type Unit = (&'static str, fn(f64) -> String);
 /// A named number with its unit, which its name ends with: `demand_cpu_seconds` becomes (`demand cpu`, `4.1 ms`).
 #[must_use]
 pub fn measure(name: &str, value: f64) -> (String, String) {
-    const UNITS: [Unit; 9] = [
+    const UNITS: [Unit; 12] = [
         ("_at_seconds", |v| seconds(v)),
         ("_seconds", |v| seconds(v)),
         ("_cores", |v| format!("{} cores", number(v))),
@@ -127,13 +127,20 @@ pub fn measure(name: &str, value: f64) -> (String, String) {
         ("_per_minute", |v| format!("{}/min", number(v))),
         ("_share", percent),
         ("_utilisation", percent),
+        ("utilisation_ratio", percent),
+        ("left_ratio", percent),
+        ("compliance_ratio", percent),
         ("_ratio", |v| format!("× {}", number(v))),
     ];
     let (stem, text) = UNITS
         .iter()
         .find_map(|(suffix, unit)| name.strip_suffix(suffix).map(|stem| (stem, unit(value))))
         .unwrap_or_else(|| (name, number(value)));
-    let kept = if name.ends_with("_utilisation") { name } else { stem };
+    let kept = if name.contains("utilisation") || name.ends_with("left_ratio") || name.ends_with("compliance_ratio") {
+        name.trim_end_matches("_ratio")
+    } else {
+        stem
+    };
     (kept.replace('_', " "), text)
 }
 
@@ -245,6 +252,15 @@ mod tests {
             ("cpu utilisation".into(), "61%".into())
         );
         assert_eq!(measure("working_set_bytes", 1e8), ("working set".into(), "96Mi".into()));
+        assert_eq!(
+            measure("safe_utilisation_ratio", 0.2),
+            ("safe utilisation".into(), "20%".into())
+        );
+        assert_eq!(
+            measure("web_error_budget_left_ratio", 1.0),
+            ("web error budget left".into(), "100%".into())
+        );
+        assert_eq!(measure("headroom_ratio", 1.25), ("headroom".into(), "× 1.25".into()));
         assert_eq!(measure("replicas", 3.0), ("replicas".into(), "3".into()));
     }
 

@@ -26,19 +26,27 @@ impl Scale {
     /// Shows every load of interest, and latencies up to two and a half times the objective at the least: beyond
     /// that the curve only goes up.
     fn of(curve: &CurveView) -> Self {
-        let loads = curve.points.iter().map(|point| point.load_per_second);
         let seen = curve.observed.iter().map(|point| point.load_per_second);
-        let marks = curve.load_per_second.into_iter().chain(curve.safe_load_per_second);
-        let most_load = loads.chain(seen).chain(marks).fold(0.0, f64::max) * MINUTE;
+        let marks = curve
+            .load_per_second
+            .into_iter()
+            .chain(curve.safe_load_per_second.map(|load| load * 1.25));
+        let interesting = seen.chain(marks).fold(0.0, f64::max);
         let highest = curve
             .observed
             .iter()
             .map(|point| point.latency_seconds)
             .fold(0.0, f64::max);
         let objective = curve.response_time_seconds;
+        let most_latency = nice((highest * 1.1).clamp(objective * 1.5, objective * 2.5));
+        // The curve is of interest up to where it leaves the drawing.
+        let leaves = curve.points.iter().find(|point| point.latency_seconds > most_latency);
+        let leaves = leaves
+            .or(curve.points.last())
+            .map_or(0.0, |point| point.load_per_second);
         Self {
-            most_load: nice(most_load.max(1.0) * 1.02),
-            most_latency: nice((highest * 1.1).clamp(objective * 1.5, objective * 2.5)),
+            most_load: nice((interesting.max(leaves) * MINUTE).max(1.0) * 1.02),
+            most_latency,
         }
     }
 
@@ -130,7 +138,7 @@ fn objective(curve: &CurveView, scale: &Scale) -> Markup {
     let y = scale.y(curve.response_time_seconds);
     html! {
         line.objective x1=(LEFT) x2=(WIDTH - RIGHT) y1=(at(y)) y2=(at(y)) {}
-        text.objective x=(LEFT + 6.0) y=(at(y - 6.0)) {
+        text.objective x=(WIDTH - RIGHT - 6.0) y=(at(y - 6.0)) text-anchor="end" {
             "objective: p" (words::number(curve.percentile * 100.0)) " " (words::seconds(curve.response_time_seconds))
         }
     }

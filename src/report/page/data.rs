@@ -311,10 +311,17 @@ impl WorkloadView {
                 .collect(),
             explanation: ExplanationView::new(workload),
             model: workload.numbers.clone(),
-            remarks: workload.remarks.clone(),
+            remarks: remarks(workload),
             decided_at_seconds: decision.at_seconds,
         }
     }
+}
+
+/// What is not said by the explanation already.
+fn remarks(workload: &Workload) -> Vec<String> {
+    let summary = &workload.decision.explanation.summary;
+    let all = workload.remarks.iter().filter(|remark| *remark != summary);
+    all.cloned().collect()
 }
 
 /// Every container that is known, the sidecar last.

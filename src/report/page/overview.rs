@@ -43,10 +43,19 @@ fn summary(view: &Overview) -> Markup {
     html! {
         dl.tiles {
             div { dt { "Objectives" } dd { (view.objectives.len()) } dd.note { (missed.count()) " with the hour's budget overspent" } }
-            div { dt { "Workloads" } dd { (view.workloads.len()) } dd.note { (live) " live, the others recommended only" } }
+            div { dt { "Workloads" } dd { (view.workloads.len()) } dd.note { (modes(live, view.workloads.len())) } }
             div { dt { "Requested now" } dd { (words::number(view.cost.current.cpu_cores)) " cores" } dd.note { (cost(&view.cost.current)) } }
             div { dt { "With every recommendation" } dd { (words::number(view.cost.recommended.cpu_cores)) " cores" } dd.note { (saving(&view.cost)) } }
         }
+    }
+}
+
+/// How many workloads are live.
+fn modes(live: usize, all: usize) -> String {
+    match live {
+        0 => "recommended only".to_owned(),
+        live if live == all => "all of them live".to_owned(),
+        live => format!("{live} live, the others recommended only"),
     }
 }
 

@@ -1,0 +1,10 @@
+//! What users install: manifests, alerts, dashboards and commands, checked without a network of any kind.
+#![allow(clippy::unwrap_used)]
+
+mod alerts;
+mod dashboards;
+mod live;
+mod manifests;
+mod prometheus;
+mod schema;
+mod tools;
