@@ -210,6 +210,10 @@ async fn see(playground: &Playground, tools: &Tools) {
         .collect::<Vec<_>>();
     while !silent.is_empty() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_secs(2)).await;
+        // Something to admit, so that its time can be told.
+        let tick = format!("tick={}", silent.len());
+        tools.kubectl(&["label", "--overwrite", "service/todo", "-n", "shop", &tick]);
+        tools.kubectl(&["label", "service/todo", "-n", "shop", "tick-"]);
         let mut still = Vec::new();
         for (title, expression) in silent {
             match prometheus.query(&expression).await {
