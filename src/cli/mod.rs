@@ -9,6 +9,7 @@ pub mod crds;
 pub mod explain;
 pub mod export;
 pub mod format;
+pub mod inject;
 mod operator;
 pub mod output;
 pub mod run;
@@ -41,6 +42,8 @@ pub enum Command {
     Check(check::Arguments),
     /// Write recommended values as a kustomize patch or a manifest.
     Export(export::Arguments),
+    /// Add the sidecar to manifests, as admission would.
+    Inject(inject::Arguments),
     /// Turn objectives from and into OpenSLO.
     Slo(slo::Arguments),
     /// Print the CustomResourceDefinitions as YAML.
@@ -73,6 +76,7 @@ impl Command {
             Self::Explain(arguments) => arguments.run().await,
             Self::Check(arguments) => arguments.run().await,
             Self::Export(arguments) => arguments.run().await,
+            Self::Inject(arguments) => arguments.run(),
             Self::Slo(arguments) => arguments.run(),
             Self::Crds(arguments) => arguments.run(),
             Self::Completions(arguments) => arguments.run(),

@@ -262,7 +262,13 @@ async fn targets(
 
 /// Removing Valence leaves the workload serving, sidecars and all.
 async fn remove(playground: &Playground, tools: &Tools) {
-    tools.kubectl(&["delete", "--wait=false", "-f", "deploy/valence.yaml"]);
+    tools.kubectl(&[
+        "delete",
+        "--ignore-not-found",
+        "--wait=false",
+        "-f",
+        "deploy/valence.yaml",
+    ]);
     let deadline = Instant::now() + Duration::from_secs(60);
     while !playground
         .pods("valence-system", "app.kubernetes.io/component=operator")

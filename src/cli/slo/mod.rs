@@ -43,7 +43,10 @@ impl Arguments {
 }
 
 /// The YAML documents of a file, or of the standard input for `-`.
-fn documents(file: &PathBuf) -> anyhow::Result<Vec<serde_json::Value>> {
+///
+/// # Errors
+/// When the file cannot be read, or is not YAML.
+pub fn documents(file: &PathBuf) -> anyhow::Result<Vec<serde_json::Value>> {
     let text = if file.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text)?;
