@@ -30,13 +30,23 @@ prometheus_rule() {
     sed 's/^\(.\)/  \1/' deploy/alerts/rules.yml
 }
 
+# What a file of the chart is a copy of: a chart can read nothing outside of its own folder.
+chart_source() {
+    case ${1#deploy/helm/valence/files/} in
+    dashboards/*) echo "deploy/grafana/dashboards/${1##*/}" ;;
+    base/*) echo "deploy/base/${1##*/}" ;;
+    monitoring/monitors.yaml) echo deploy/overlays/servicemonitor/monitors.yaml ;;
+    monitoring/rules.yml) echo deploy/alerts/rules.yml ;;
+    esac
+}
+
 # The content of a generated file.
 content() {
     case $1 in
     */crds/servicelevelobjectives.yaml) crd ServiceLevelObjective ;;
     */crds/recommendations.yaml) crd Recommendation ;;
     */prometheusrule.yaml) prometheus_rule ;;
-    deploy/helm/valence/files/dashboards/*.json) cat "deploy/grafana/dashboards/${1##*/}" ;;
+    deploy/helm/valence/files/*) cat "$(chart_source "$1")" ;;
     deploy/valence.yaml) kustomized valence deploy/overlays/default ;;
     deploy/tooling.yaml) kustomized tooling deploy/tooling ;;
     deploy/example-workloads.yaml) kustomized example-workloads deploy/examples ;;
@@ -55,14 +65,13 @@ write() {
 }
 
 crds=(deploy/{crds,helm/valence/files/crds}/{servicelevelobjectives,recommendations}.yaml)
-dashboards=(deploy/grafana/dashboards/*.json)
-dashboards=("${dashboards[@]/#*\//deploy/helm/valence/files/dashboards/}")
-
-wrapped=("${dashboards[@]}" deploy/overlays/servicemonitor/prometheusrule.yaml)
+chart=(deploy/grafana/dashboards/*.json)
+chart=("${chart[@]/#*\//dashboards/}" base/{rbac,services,operator,webhook,networkpolicy}.yaml monitoring/{monitors.yaml,rules.yml})
+copies=("${chart[@]/#/deploy/helm/valence/files/}" deploy/overlays/servicemonitor/prometheusrule.yaml)
 
 check() {
     local file failed=0
-    for file in "${crds[@]}" "${wrapped[@]}" deploy/{valence,tooling,example-workloads}.yaml; do
+    for file in "${crds[@]}" "${copies[@]}" deploy/{valence,tooling,example-workloads}.yaml; do
         if ! diff -u --label "$file" --label "what its source makes" "$file" <(content "$file"); then
             echo "generate: $file is stale: run make generated" >&2
             failed=1
@@ -73,7 +82,7 @@ check() {
 
 case ${1:-} in
 crds) write "${crds[@]}" ;;
-valence) write "${wrapped[@]}" deploy/valence.yaml && cp deploy/valence.yaml . ;;
+valence) write "${copies[@]}" deploy/valence.yaml && cp deploy/valence.yaml . ;;
 tooling | example-workloads) write "deploy/$1.yaml" && cp "deploy/$1.yaml" . ;;
 tooling-no-ms)
     header tooling-no-ms deploy/tooling/kube-state-metrics >tooling.yaml

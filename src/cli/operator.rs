@@ -66,8 +66,7 @@ impl Operator {
         valence_certs::install_crypto_provider();
         let client = client().await?;
         let (retire, close) = (CancellationToken::new(), CancellationToken::new());
-        let managed = Managed::for_service(&arguments.namespace, WEBHOOK_SERVICE, CERTIFICATES, CONFIGURATION);
-        let options = CertificateOptions::new(Source::Managed(managed));
+        let options = CertificateOptions::new(certificates(&arguments));
         let certificates = Certificates::start(client.clone(), options, close.clone())?;
         let mut operator = Self {
             cluster: Arc::new(Cluster::default()),
@@ -205,6 +204,23 @@ impl Operator {
         info!("stopped");
         Ok(())
     }
+}
+
+/// Who makes the certificate.
+fn certificates(arguments: &Arguments) -> Source {
+    let namespace = &arguments.namespace;
+    if arguments.external_certificates {
+        return Source::Secret {
+            namespace: namespace.clone(),
+            name: CERTIFICATES.to_owned(),
+        };
+    }
+    Source::Managed(Managed::for_service(
+        namespace,
+        WEBHOOK_SERVICE,
+        CERTIFICATES,
+        CONFIGURATION,
+    ))
 }
 
 /// What is missing before admission can be served by this replica.

@@ -19,7 +19,7 @@ pub struct Arguments {
     #[arg(long, env = "POD_NAMESPACE", default_value = "valence-system")]
     pub namespace: String,
 
-    /// Address to listen on. The manifests set it from the pod's own address.
+    /// Address to listen on; `::` for IPv6.
     #[arg(long, env = "VALENCE_LISTEN_ADDRESS", default_value = "0.0.0.0")]
     pub listen_address: IpAddr,
 
@@ -42,6 +42,11 @@ pub struct Arguments {
     /// How often decisions are made.
     #[arg(long, env = "VALENCE_DECISION_INTERVAL", default_value = "15s", value_parser = interval)]
     pub decision_interval: Duration,
+
+    /// Somebody else, such as cert-manager, keeps the certificate in the Secret valence-webhook-certificates and the
+    /// caBundle in the webhook configuration. Without it Valence does both.
+    #[arg(long, env = "VALENCE_EXTERNAL_CERTIFICATES")]
+    pub external_certificates: bool,
 
     /// Where to send gauges by StatsD, as host:port.
     #[arg(long, env = "STATSD_URL")]

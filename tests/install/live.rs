@@ -42,6 +42,7 @@ spec:
         args: [application, --start-time=500ms, --warm-up=500ms]
         ports: [{name: http, containerPort: 8080}]
         readinessProbe: {httpGet: {path: /healthz, port: http}, periodSeconds: 1}
+        lifecycle: {preStop: {sleep: {seconds: 3}}}
         resources:
           requests: {cpu: 500m, memory: 256Mi}
           limits: {cpu: '1', memory: 512Mi}

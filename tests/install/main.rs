@@ -3,6 +3,7 @@
 
 mod alerts;
 mod dashboards;
+mod helm;
 mod live;
 mod manifests;
 mod prometheus;

@@ -388,6 +388,9 @@ impl ContainerRuntime {
         let account = account.unwrap_or_else(|| "default".into());
         let file = (self.node.kubeconfig_for)(&pod.namespace().unwrap_or_default(), &account)?;
         variables.insert("KUBECONFIG".into(), file.display().to_string());
+        // Pods share one network namespace here: each listens on its own address instead of on all.
+        let listen = variables.entry("VALENCE_LISTEN_ADDRESS".into());
+        listen.or_insert_with(|| self.address.to_string());
         Ok(())
     }
 
