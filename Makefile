@@ -4,6 +4,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 IMAGE ?= ghcr.io/valencenet/valence:0.1.0
+PLAYGROUND_IMAGE ?= ghcr.io/valencenet/playground:0.1.0
 PLATFORMS ?= linux/amd64,linux/arm64
 VALENCE = target/debug/valence
 KUSTOMIZE = kubectl kustomize
@@ -41,7 +42,7 @@ soak: ## a day of churn in a few minutes, with flat memory
 ##@ Install
 
 .PHONY: valence
-valence: tools crds ## valence.yaml: the operator, Prometheus and Grafana with the dashboards
+valence: tools crds ## valence.yaml (kept in deploy): the operator, Prometheus and Grafana with the dashboards
 	.ci/generate.sh valence
 
 .PHONY: tooling
@@ -101,12 +102,13 @@ tools-test: ## and what only tests use
 	@.ci/tools.sh envoy kubectl helm prometheus promtool
 
 .PHONY: release
-release: ## the static binary that the image carries
+release: ## the operator, optimised
 	cargo build --release --locked -p valence
 
 .PHONY: image
-image: ## the container image, for amd64 and arm64 where docker buildx can
+image: ## the images of the operator and of the examples, for amd64 and arm64; needs docker buildx
 	docker buildx build -f deploy/Dockerfile --platform $(PLATFORMS) --tag $(IMAGE) .
+	docker buildx build -f deploy/Dockerfile --platform $(PLATFORMS) --target playground --tag $(PLAYGROUND_IMAGE) .
 
 .PHONY: help
 help: ## this list

@@ -79,7 +79,7 @@ impl Arguments {
         );
         let result = result.with_context(|| title.clone())?;
         for warning in &result.warnings {
-            output::note(&format!("{title}: {warning}"));
+            output::note(&format!("{title}: {}", warning.trim_start_matches("valence: ")));
         }
         if !result.injected && result.warnings.is_empty() {
             output::note(&format!("{title}: left as it is"));
