@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -58,6 +59,7 @@ pub struct Client {
     protocol: Protocol,
     uri: Uri,
     idle: Mutex<Vec<Connection>>,
+    known: AtomicBool,
 }
 
 impl Client {
@@ -68,6 +70,7 @@ impl Client {
             protocol,
             uri,
             idle: Mutex::default(),
+            known: AtomicBool::new(false),
         })
     }
 
@@ -122,7 +125,17 @@ impl Client {
         Some(idle.swap_remove(rand::random_range(0..=newest)))
     }
 
+    /// Waits until the endpoints are known for the first time: what is sent before says nothing about the Service.
+    async fn until_known(&self) {
+        if !self.known.load(Ordering::Relaxed) {
+            let mut endpoints = self.endpoints.clone();
+            let _ = endpoints.wait_for(|endpoints| !endpoints.is_empty()).await;
+            self.known.store(true, Ordering::Relaxed);
+        }
+    }
+
     async fn connect(&self) -> Result<Connection, String> {
+        self.until_known().await;
         let endpoint = self.endpoints.borrow().choose(&mut rand::rng()).copied();
         let endpoint = endpoint.ok_or("no endpoint is ready")?;
         let stream = TcpStream::connect(endpoint)
