@@ -65,18 +65,6 @@ impl Leadership {
             }
         }
     }
-
-    /// A leadership without a Lease, for tests of what a leader does.
-    #[cfg(test)]
-    pub(crate) fn always() -> Self {
-        let (sender, changes) = watch::channel(true);
-        drop(sender);
-        let far = Instant::now() + Duration::from_secs(86_400);
-        Self {
-            trusted_until: Arc::new(Mutex::new(Some(far))),
-            changes,
-        }
-    }
 }
 
 /// Competes for the Lease.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use valence::api::ServiceLevelObjective;
-use valence::recommender::annotations;
+use valence_webhook::annotations::Wishes;
 
 /// Reads the bytes as either.
 pub fn run(bytes: &[u8]) {
@@ -32,27 +32,17 @@ fn check_objective(object: &ServiceLevelObjective) {
 }
 
 fn check_annotations(written: &BTreeMap<String, String>) {
-    let wishes = annotations::read(written);
-    let bounds = wishes.bounds;
-    assert!(
-        bounds
-            .min_replicas
-            .zip(bounds.max_replicas)
-            .is_none_or(|(least, most)| least <= most)
-    );
-    assert!(
-        bounds
-            .min_cpu
-            .zip(bounds.max_cpu)
-            .is_none_or(|(least, most)| least.0 <= most.0)
-    );
-    assert!(
-        bounds
-            .min_memory
-            .zip(bounds.max_memory)
-            .is_none_or(|(least, most)| least.0 <= most.0)
-    );
-    for ignored in &wishes.ignored {
+    let wishes = Wishes::read(|key| written.get(key).map(String::as_str));
+    let bounds = &wishes.bounds;
+    for range in [
+        bounds.replicas,
+        bounds.cpu_millicores("app"),
+        bounds.memory_bytes("app"),
+    ] {
+        let ascends = range.min.zip(range.max).is_none_or(|(least, most)| least <= most);
+        assert!(ascends, "a most below its least protects nobody: {range:?}");
+    }
+    for ignored in &wishes.invalid {
         assert!(
             ignored.to_string().len() < 1024,
             "what is told of a bad value is bounded"
