@@ -52,7 +52,7 @@ enum Command {
         /// How many more at the highest.
         #[arg(long, default_value_t = 80.0)]
         amplitude: f64,
-        /// Time from low to low; half of the seconds, or 4 minutes.
+        /// Time from the beginning of one rise and fall to that of the next; all of the seconds, or 4 minutes.
         #[arg(long, value_parser = duration)]
         period: Option<Duration>,
         /// Argument of `valence run`; given once or more, instead of those that shorten its waits enough to watch.
@@ -164,8 +164,11 @@ impl Cli {
                 operator_arguments,
             } => {
                 let length = seconds.map(Duration::from_secs);
+                let mut options = cluster.options()?;
+                // A metrics server looks every 15 s at most; within three minutes that is too coarse to watch.
+                options.node.usage_window = Duration::from_secs(5);
                 run::run(
-                    cluster.options()?,
+                    options,
                     DemoOptions {
                         length,
                         base,

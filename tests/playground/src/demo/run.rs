@@ -107,11 +107,8 @@ async fn prepare(playground: &Playground, demo: &DemoOptions, view: &View) -> an
 }
 
 fn settings(demo: &DemoOptions) -> Settings {
-    let period = demo
-        .period
-        .or(demo.length.map(|length| length / 2))
-        .unwrap_or(Duration::from_secs(240));
-    let shape = Shape::Sine {
+    let period = demo.period.or(demo.length).unwrap_or(Duration::from_secs(240));
+    let shape = Shape::Plateau {
         base: demo.base,
         amplitude: demo.amplitude,
         period_seconds: period.as_secs_f64().max(1.0),

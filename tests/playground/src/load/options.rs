@@ -18,6 +18,8 @@ pub enum ShapeName {
     Constant,
     /// From `--rate` up by `--amplitude` and back in each `--period`.
     Sine,
+    /// As sine, but with stretches of the same rate below and above.
+    Plateau,
     /// From `--rate` to `--rate` + `--amplitude` after one `--period`.
     Step,
     /// `--rate`, and `--amplitude` more during the last `--burst` of each `--period`.
@@ -82,6 +84,11 @@ impl LoadOptions {
         Ok(match self.shape {
             ShapeName::Constant => Shape::Constant { rate: self.rate },
             ShapeName::Sine => Shape::Sine {
+                base: self.rate,
+                amplitude: self.amplitude,
+                period_seconds,
+            },
+            ShapeName::Plateau => Shape::Plateau {
                 base: self.rate,
                 amplitude: self.amplitude,
                 period_seconds,

@@ -22,6 +22,15 @@ pub enum Shape {
         /// Seconds from low to low.
         period_seconds: f64,
     },
+    /// A quarter of the time at the base, then up to the top for a third, and back to the base, over and over.
+    Plateau {
+        /// Requests per second at the base.
+        base: f64,
+        /// How many more at the top.
+        amplitude: f64,
+        /// Seconds from one beginning to the next.
+        period_seconds: f64,
+    },
     /// One change.
     Step {
         /// Requests per second before it.
@@ -59,6 +68,11 @@ impl Shape {
                 amplitude,
                 period_seconds,
             } => base + amplitude * (1.0 - (TAU * seconds / period_seconds).cos()) / 2.0,
+            Self::Plateau {
+                base,
+                amplitude,
+                period_seconds,
+            } => base + amplitude * plateau(seconds.rem_euclid(*period_seconds) / period_seconds),
             Self::Step {
                 before,
                 after,
@@ -121,6 +135,11 @@ impl Shape {
     }
 }
 
+/// Height from 0 to 1 at a share of the period: up from 3/12 to 4/12, down from 8/12 to 9/12.
+fn plateau(share: f64) -> f64 {
+    (12.0 * share - 3.0).min(9.0 - 12.0 * share).clamp(0.0, 1.0)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -140,6 +159,13 @@ mod tests {
             at_seconds: 5.0,
         };
         assert_eq!((step.rate(4.9), step.rate(5.0)), (1.0, 2.0));
+        let plateau = Shape::Plateau {
+            base: 10.0,
+            amplitude: 40.0,
+            period_seconds: 120.0,
+        };
+        let rates = [0.0, 30.0, 35.0, 40.0, 80.0, 85.0, 90.0, 120.0].map(|at| plateau.rate(at));
+        assert_eq!(rates, [10.0, 10.0, 30.0, 50.0, 50.0, 30.0, 10.0, 10.0]);
         let bursty = Shape::Bursty {
             base: 1.0,
             burst: 9.0,
