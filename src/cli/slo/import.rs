@@ -240,7 +240,8 @@ mod tests {
 
     #[test]
     fn what_does_not_map_is_named() {
-        let cases: [(fn(&mut Value), &str); 10] = [
+        type Case = (fn(&mut Value), &'static str);
+        let cases: [Case; 10] = [
             (|d| d["kind"] = json!("AlertPolicy"), "kind"),
             (|d| d["apiVersion"] = json!("openslo/v2"), "apiVersion"),
             (
