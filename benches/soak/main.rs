@@ -15,6 +15,7 @@ mod observations;
 #[allow(dead_code)]
 mod process;
 #[path = "../admission/reviews.rs"]
+#[allow(dead_code)]
 mod reviews;
 
 use std::fmt::Write;
