@@ -4,4 +4,5 @@
 mod faults;
 mod live;
 mod objectives;
+mod rollouts;
 mod support;
