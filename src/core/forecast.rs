@@ -198,7 +198,16 @@ mod tests {
 
     #[test]
     fn bursts_raise_the_headroom() {
-        let forecast = run(|at| if (at as u32 / 60).is_multiple_of(5) { 200.0 } else { 100.0 }, 120);
+        let forecast = run(
+            |at| {
+                if (at as u32 / 60).is_multiple_of(5) {
+                    200.0
+                } else {
+                    100.0
+                }
+            },
+            120,
+        );
         assert!(forecast.headroom(0.97) > 1.5, "{}", forecast.headroom(0.97));
     }
 
