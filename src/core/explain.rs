@@ -115,11 +115,15 @@ fn inputs(facts: &Facts<'_>) -> BTreeMap<String, f64> {
 
 fn summary(facts: &Facts<'_>) -> String {
     let change = match facts.replicas.cmp(&facts.current) {
-        std::cmp::Ordering::Greater => format!("Scale out from {} to {} replicas", facts.current, facts.replicas),
-        std::cmp::Ordering::Less => format!("Scale in from {} to {} replicas", facts.current, facts.replicas),
-        std::cmp::Ordering::Equal => format!("Keep {} replicas", facts.replicas),
+        std::cmp::Ordering::Greater => format!("Scale out from {} to {}", facts.current, counted(facts.replicas)),
+        std::cmp::Ordering::Less => format!("Scale in from {} to {}", facts.current, counted(facts.replicas)),
+        std::cmp::Ordering::Equal => format!("Keep {}", counted(facts.replicas)),
     };
     format!("{change}{}: {}.", size(facts), reason(facts))
+}
+
+fn counted(replicas: u32) -> String {
+    format!("{replicas} {}", if replicas == 1 { "replica" } else { "replicas" })
 }
 
 fn size(facts: &Facts<'_>) -> String {
@@ -193,7 +197,8 @@ fn next_smaller(facts: &Facts<'_>) -> String {
     let saved = need.size.request * 1000.0;
     worst.max_by(|a, b| a.0.total_cmp(&b.0)).map_or_else(String::new, |(_, bound, objective)| {
         format!(
-            "{fewer} replicas would save {saved:.0}m CPU and run at {:.0}% of the request, p{:.0} up to {:.0} ms against {:.0} ms.",
+            "{} would save {saved:.0}m CPU and run at {:.0}% of the request, p{:.0} up to {:.0} ms against {:.0} ms.",
+            counted(fewer),
             utilisation * 100.0,
             objective.percentile * 100.0,
             bound * 1000.0,

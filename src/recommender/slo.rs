@@ -130,7 +130,10 @@ impl Selected<'_> {
                 "Ready",
                 true,
                 "InForce",
-                format!("holds for {} Deployments", self.deployments.len()),
+                match self.deployments.len() {
+                    1 => "holds for 1 Deployment".to_owned(),
+                    many => format!("holds for {many} Deployments"),
+                },
                 now,
             ),
         }
