@@ -103,6 +103,8 @@ async fn prepare(playground: &Playground, demo: &DemoOptions, view: &View) -> an
         .deployment_settled(NAMESPACE, NAME, Duration::from_secs(90))
         .await
         .context("the workload did not become ready")?;
+    // What pods use while they start is not what they use for requests: the windows of the first figures are to be clean.
+    tokio::time::sleep(Duration::from_secs(10)).await;
     Ok(())
 }
 

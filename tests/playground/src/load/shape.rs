@@ -22,7 +22,7 @@ pub enum Shape {
         /// Seconds from low to low.
         period_seconds: f64,
     },
-    /// A quarter of the time at the base, then up to the top for a third, and back to the base, over and over.
+    /// At the base, slowly up to the top for a quarter of the time, slowly back to the base, over and over.
     Plateau {
         /// Requests per second at the base.
         base: f64,
@@ -135,9 +135,9 @@ impl Shape {
     }
 }
 
-/// Height from 0 to 1 at a share of the period: up from 3/12 to 4/12, down from 8/12 to 9/12.
+/// Height from 0 to 1 at a share of the period: up from 2/12 to 4/12, down from 7/12 to 9/12.
 fn plateau(share: f64) -> f64 {
-    (12.0 * share - 3.0).min(9.0 - 12.0 * share).clamp(0.0, 1.0)
+    (6.0 * share - 1.0).min(4.5 - 6.0 * share).clamp(0.0, 1.0)
 }
 
 #[cfg(test)]
@@ -164,8 +164,15 @@ mod tests {
             amplitude: 40.0,
             period_seconds: 120.0,
         };
-        let rates = [0.0, 30.0, 35.0, 40.0, 80.0, 85.0, 90.0, 120.0].map(|at| plateau.rate(at));
-        assert_eq!(rates, [10.0, 10.0, 30.0, 50.0, 50.0, 30.0, 10.0, 10.0]);
+        let rates = [0.0, 20.0, 30.0, 40.0, 70.0, 80.0, 90.0, 120.0].map(|at| plateau.rate(at));
+        let expected = [10.0, 10.0, 30.0, 50.0, 50.0, 30.0, 10.0, 10.0];
+        assert!(
+            rates
+                .iter()
+                .zip(expected)
+                .all(|(rate, expected)| (rate - expected).abs() < 1e-9),
+            "{rates:?}"
+        );
         let bursty = Shape::Bursty {
             base: 1.0,
             burst: 9.0,
