@@ -37,7 +37,7 @@ pub struct Arguments {
     #[arg(long, value_name = "IMAGE", default_value = valence_webhook::SIDECAR_IMAGE)]
     sidecar_image: String,
 
-    /// Add an ordinary container, for clusters before 1.29.
+    /// Add an ordinary container, for clusters before 1.33.
     #[arg(long)]
     ordinary_sidecar: bool,
 }

@@ -2,6 +2,7 @@
 //!
 //! Results go to the standard output, everything else to the standard error.
 
+mod capabilities;
 pub mod check;
 pub mod cluster;
 pub mod completions;

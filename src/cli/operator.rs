@@ -11,8 +11,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use valence_certs::{Certificates, Managed, Options as CertificateOptions, Source};
-use valence_webhook::{Admission, Plans, Settings, notices};
+use valence_webhook::{Admission, Plans, notices};
 
+use super::capabilities;
 use super::run::Arguments;
 use crate::cache::Cluster;
 use crate::recommender::lease::{Candidate, Leadership, Pace};
@@ -108,15 +109,13 @@ impl Operator {
         let (notices, told) = notices::channel(NOTICES);
         let plans: Arc<dyn Plans> = Arc::clone(&self.cluster) as Arc<dyn Plans>;
         let counted = valence_webhook::Metrics::register(&metrics.registry)?;
-        let admission = Arc::new(Admission::new(plans, Settings::default(), counted, Arc::new(notices)));
-        let serving = valence_webhook::serve(
-            listener,
-            self.certificates.server_config(),
-            admission,
-            self.close.clone(),
-        );
+        let (tls, close, asking) = (self.certificates.server_config(), self.close.clone(), client.clone());
         self.tasks.spawn(async move {
-            if let Err(error) = serving.await {
+            let Some(settings) = close.run_until_cancelled(capabilities::settings(&asking)).await else {
+                return;
+            };
+            let admission = Arc::new(Admission::new(plans, settings, counted, Arc::new(notices)));
+            if let Err(error) = valence_webhook::serve(listener, tls, admission, close).await {
                 warn!(%error, "admission is no longer served");
             }
         });

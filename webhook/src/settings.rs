@@ -18,7 +18,8 @@ pub struct Settings {
     pub sidecar_concurrency: Option<u32>,
     /// Least severe messages that a sidecar logs: `trace`, `debug`, `info`, `warning`, `error`, `critical` or `off`.
     pub sidecar_log_level: String,
-    /// Whether the cluster runs native sidecars (init containers that restart, Kubernetes 1.29 and later).
+    /// Whether the sidecar is a native one (an init container that restarts). Kubernetes runs those from 1.29 on, and
+    /// Services find their named ports from 1.33 on.
     pub native_sidecars: bool,
     /// Seconds that a stopping sidecar keeps serving, so that the news reaches those who send to it.
     pub drain_seconds: u32,

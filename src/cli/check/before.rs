@@ -10,9 +10,7 @@ const CATEGORY: &str = "Kubernetes";
 
 /// Least minor version: CEL match conditions of webhooks are served by default from here on.
 const LEAST_MINOR: u32 = 28;
-/// From here on a container can be a native sidecar.
-const SIDECAR_MINOR: u32 = 29;
-/// From here on pods are resized in place by default.
+/// From here on sidecars are native, since Services find their named ports, and pods are resized in place by default.
 const RESIZE_MINOR: u32 = 33;
 
 /// What an installation creates outside of its namespace.
@@ -62,11 +60,10 @@ fn judge(major: &str, minor: &str) -> Finding {
         n if n < LEAST_MINOR => finding(Outcome::Failed, ": too old").hint(format!(
             "Valence needs Kubernetes 1.{LEAST_MINOR}: webhooks with match conditions."
         )),
-        n if n < SIDECAR_MINOR => finding(
+        n if n < RESIZE_MINOR => finding(
             Outcome::Passed,
             ": works with an ordinary sidecar, and by eviction instead of resizing",
         ),
-        n if n < RESIZE_MINOR => finding(Outcome::Passed, ": works by eviction instead of resizing"),
         _ => finding(Outcome::Passed, ""),
     }
 }
