@@ -166,6 +166,10 @@ fn webhooks_fail_open_and_are_sent_only_what_concerns_them() {
         assert_eq!(hook["failurePolicy"], "Ignore");
         assert_eq!(hook["reinvocationPolicy"], "IfNeeded");
         assert_eq!(hook["matchPolicy"], "Equivalent");
+        assert_eq!(
+            hook["sideEffects"], "NoneOnDryRun",
+            "every endpoint publishes Events, and none in a dry run"
+        );
         assert!(hook["timeoutSeconds"].as_u64().unwrap() <= 5);
         let skipped = hook["namespaceSelector"]["matchExpressions"][0]["values"]
             .as_array()
