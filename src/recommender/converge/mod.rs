@@ -30,6 +30,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(600);
 /// Least time between two evictions from a Deployment.
 const BETWEEN_EVICTIONS: Duration = Duration::from_secs(60);
 
+/// Reason of a pod that is to be evicted, when its turn comes.
+const WAITS: &str = "EvictionWaits";
+
 /// Share of a Deployment's pods that are resized in one cycle; at least one.
 const RESIZED_AT_ONCE: f64 = 0.1;
 
@@ -149,6 +152,7 @@ impl Converger {
                 format!("admission does not answer with {wanted} replicas yet"),
             ),
             Outcome::Refused(error) => standing(false, "Refused", error),
+            Outcome::Failed(error) => standing(false, "Failed", error),
         })
     }
 
@@ -161,6 +165,7 @@ impl Converger {
                 format!("the HorizontalPodAutoscaler {name} was re-admitted"),
             )),
             Outcome::Refused(error) => Some(standing(false, "Refused", error)),
+            Outcome::Failed(error) => Some(standing(false, "Failed", error)),
             Outcome::NotAdmitted | Outcome::Unchanged => None,
         }
     }
@@ -188,13 +193,15 @@ impl Converger {
         let mut told = None;
         for pod in differing.iter().take(most) {
             let outcome = self.requests.resize(pod).await;
-            if !matches!(outcome, Outcome::NotAdmitted) {
-                memory.ask(pod, decision);
-            }
+            let is_answered = !matches!(outcome, Outcome::NotAdmitted | Outcome::Failed(_));
             told = match outcome {
                 Outcome::Refused(_) => Some(self.evict(pod, "cannot be resized in place", matched, memory).await),
                 outcome => resizing(pod, outcome, differing.len()),
             };
+            let waits = told.as_ref().is_some_and(|told| told.reason == WAITS);
+            if is_answered && !waits {
+                memory.ask(pod, decision);
+            }
         }
         told
     }
@@ -227,11 +234,7 @@ impl Converger {
         let all_there = matched.subject.pods.len() >= desired_replicas(&matched.deployment) as usize;
         let recently = memory.evicted.is_some_and(|at| at.elapsed() < BETWEEN_EVICTIONS);
         if !all_serve || !all_there || recently {
-            return standing(
-                false,
-                "EvictionWaits",
-                format!("{name} {why}; it waits for its eviction"),
-            );
+            return standing(false, WAITS, format!("{name} {why}; it waits for its eviction"));
         }
         match self.requests.evict(&matched.subject.namespace, &name).await {
             Ok(()) => {
@@ -318,6 +321,7 @@ fn resizing(pod: &Pod, outcome: Outcome, pods: usize) -> Option<Standing> {
             format!("admission does not answer for {name} yet"),
         )),
         Outcome::Refused(error) => Some(standing(false, "Refused", error)),
+        Outcome::Failed(error) => Some(standing(false, "Failed", error)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The requests that ask for re-admission, each a dry run first.
 
+use std::fmt;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -27,8 +28,47 @@ pub enum Outcome {
     NotAdmitted,
     /// Admission had nothing to change, or is not at work.
     Unchanged,
-    /// The API server refused.
+    /// The API server refused, and will again: asking is of no use.
     Refused(String),
+    /// No answer, or one that another time may be different: a later cycle asks again.
+    Failed(String),
+}
+
+/// Why a request came to nothing.
+#[derive(Debug, PartialEq, Eq)]
+enum Failure {
+    Refused(String),
+    Passing(String),
+}
+
+impl From<Failure> for Outcome {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(error) => Self::Refused(error),
+            Failure::Passing(error) => Self::Failed(error),
+        }
+    }
+}
+
+impl From<kube::Error> for Failure {
+    /// Only a judgement of the request itself is one for good (400, 422), or that the cluster does not know it (404, 405).
+    /// A conflict, a quota or policy (403), an API server that is away or has too much to do say nothing about it.
+    fn from(error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status) if matches!(status.code, 400 | 404 | 405 | 422) => {
+                Self::Refused(error.to_string())
+            }
+            _ => Self::Passing(error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(error) | Self::Passing(error) => formatter.write_str(error),
+        }
+    }
 }
 
 /// Sends requests while this replica leads.
@@ -91,7 +131,7 @@ impl Requests {
         let api: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), namespace);
         let present = match self.send(api.get(name)).await {
             Ok(present) => present.spec,
-            Err(error) => return Outcome::Refused(error),
+            Err(failure) => return failure.into(),
         };
         let ask = |dry_run| -> Asking<'_, _> {
             let api = api.clone();
@@ -108,17 +148,19 @@ impl Requests {
         let evicted = self.send(api.evict(name, &EvictParams::default())).await;
         self.metrics
             .eviction(if evicted.is_ok() { "success" } else { "refused" });
-        evicted.map(|_| info!(namespace, name, "evicted"))
+        evicted
+            .map(|_| info!(namespace, name, "evicted"))
+            .map_err(|failure| failure.to_string())
     }
 
     /// Sends a request, if this replica still may.
-    async fn send<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
+    async fn send<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failure> {
         if !self.leadership.holds() {
-            return Err("another replica recommends now".to_owned());
+            return Err(Failure::Passing("another replica recommends now".to_owned()));
         }
         match timeout(PATIENCE, request).await {
-            Ok(answer) => answer.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+            Ok(answer) => answer.map_err(Failure::from),
+            Err(_) => Err(Failure::Passing(format!("no answer within {PATIENCE:?}"))),
         }
     }
 
@@ -128,18 +170,21 @@ impl Requests {
             Outcome::NotAdmitted => "not_admitted",
             Outcome::Unchanged => "unchanged",
             Outcome::Refused(_) => "refused",
+            Outcome::Failed(_) => "failed",
         };
         self.metrics.readmission(resource, word);
         match outcome {
             Outcome::Done => info!(resource, namespace, name, "re-admitted"),
-            Outcome::Refused(error) => debug!(resource, namespace, name, error, "re-admission refused"),
+            Outcome::Refused(error) | Outcome::Failed(error) => {
+                debug!(resource, namespace, name, outcome = word, error, "re-admission");
+            }
             _ => debug!(resource, namespace, name, outcome = word, "re-admission"),
         }
     }
 }
 
 /// A request under way.
-type Asking<'a, T> = BoxFuture<'a, Result<T, String>>;
+type Asking<'a, T> = BoxFuture<'a, Result<T, Failure>>;
 
 /// Asks as a dry run and, where that changes something, in earnest.
 async fn twice<'a, T: PartialEq>(ask: impl Fn(bool) -> Asking<'a, T>, present: &T) -> Outcome {
@@ -148,9 +193,9 @@ async fn twice<'a, T: PartialEq>(ask: impl Fn(bool) -> Asking<'a, T>, present: &
         Ok(_) => match ask(false).await {
             Ok(answer) if answer == *present => Outcome::NotAdmitted,
             Ok(_) => Outcome::Done,
-            Err(error) => Outcome::Refused(error),
+            Err(failure) => failure.into(),
         },
-        Err(error) => Outcome::Refused(error),
+        Err(failure) => failure.into(),
     }
 }
 
@@ -164,4 +209,25 @@ fn parameters(dry_run: bool) -> PatchParams {
 /// The patch that changes nothing by itself.
 fn nothing() -> Patch<serde_json::Value> {
     Patch::Merge(json!({}))
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn only_a_judgement_of_the_request_is_a_refusal() {
+        let is_refusal = |code| {
+            let error = kube::Error::Api(Status::failure("no", "Reason").with_code(code).boxed());
+            matches!(Failure::from(error), Failure::Refused(_))
+        };
+        for code in [400, 404, 405, 422] {
+            assert!(is_refusal(code), "{code}");
+        }
+        for code in [401, 403, 409, 429, 500, 503, 504] {
+            assert!(!is_refusal(code), "{code}");
+        }
+    }
 }
