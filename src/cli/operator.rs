@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use valence_certs::{Certificates, Managed, Options as CertificateOptions, Source};
-use valence_webhook::{Admission, Plans, notices};
+use valence_webhook::{Admission, Plans, Settings, notices};
 
 use super::capabilities;
 use super::run::Arguments;
@@ -109,10 +109,15 @@ impl Operator {
         let (notices, told) = notices::channel(NOTICES);
         let plans: Arc<dyn Plans> = Arc::clone(&self.cluster) as Arc<dyn Plans>;
         let counted = valence_webhook::Metrics::register(&metrics.registry)?;
+        let ordinary = self.arguments.ordinary_sidecars;
         let (tls, close, asking) = (self.certificates.server_config(), self.close.clone(), client.clone());
         self.tasks.spawn(async move {
             let Some(settings) = close.run_until_cancelled(capabilities::settings(&asking)).await else {
                 return;
+            };
+            let settings = Settings {
+                native_sidecars: settings.native_sidecars && !ordinary,
+                ..settings
             };
             let admission = Arc::new(Admission::new(plans, settings, counted, Arc::new(notices)));
             if let Err(error) = valence_webhook::serve(listener, tls, admission, close).await {

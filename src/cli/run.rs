@@ -48,6 +48,11 @@ pub struct Arguments {
     #[arg(long, env = "VALENCE_EXTERNAL_CERTIFICATES")]
     pub external_certificates: bool,
 
+    /// Inject ordinary containers even where the cluster runs native sidecars: for load balancers and network plug-ins
+    /// that do not find the named ports of init containers.
+    #[arg(long, env = "VALENCE_ORDINARY_SIDECARS")]
+    pub ordinary_sidecars: bool,
+
     /// Where to send gauges by StatsD, as host:port.
     #[arg(long, env = "STATSD_URL")]
     pub statsd: Option<String>,
