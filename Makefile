@@ -103,7 +103,7 @@ tools-test: ## and what only tests use
 
 .PHONY: release
 release: ## the operator, optimised
-	cargo build --release --locked -p valence
+	cargo build --profile dist --locked -p valence
 
 .PHONY: image
 image: ## the images of the operator and of the examples, for amd64 and arm64; needs docker buildx
