@@ -34,9 +34,16 @@ pub(crate) async fn create(write: &Write<'_>, mut object: Value) -> Outcome {
 async fn attempt(write: &Write<'_>, mut object: Value) -> Outcome {
     let (api, resource) = (write.api(), write.resource());
     let name = object::name(&object).to_owned();
+    // Recorded before admission: what a webhook sets belongs to nobody. Who applies owns what the configuration names, who
+    // creates owns the defaults too.
+    let applied = write.operation == "Apply";
+    if applied {
+        managed::on_create(write, &mut object);
+    }
     defaults(write, &mut object);
-    // Recorded before admission: what a webhook sets belongs to nobody.
-    managed::on_create(write, &mut object);
+    if !applied {
+        managed::on_create(write, &mut object);
+    }
     let attributes = write.attributes("CREATE", &name, None);
     if mutate(write, &attributes, &mut object).await? {
         decode::by_schema(resource, &mut object)?;
