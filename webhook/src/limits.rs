@@ -252,7 +252,8 @@ fn sum(amounts: &[Amounts], kind: Kind, pick: Pick) -> u64 {
 
 /// Cuts one amount of every demand, in proportion to what each wants above its least, until their sum fits.
 fn fit(demands: &mut [Demand], untouched: &[Amounts], kind: Kind, pick: Pick, room: u64, note: &str, held: &mut Held) {
-    let room = room.saturating_sub(sum(untouched, kind, pick));
+    let taken = sum(untouched, kind, pick);
+    let (total, room) = (room, room.saturating_sub(taken));
     let wanted = |demand: &Demand| (*pick(&mut demand.wanted.pair(kind))).unwrap_or_default();
     let least = |demand: &Demand| {
         (*pick(&mut demand.least.pair(kind)))
@@ -260,10 +261,12 @@ fn fit(demands: &mut [Demand], untouched: &[Amounts], kind: Kind, pick: Pick, ro
             .min(wanted(demand))
     };
     let all_wanted = demands.iter().map(wanted).fold(0, u64::saturating_add);
+    let all_least = demands.iter().map(least).fold(0, u64::saturating_add);
+    // What stays may be too much by itself; then it does not fit, though nothing is there to be cut.
+    held.fits &= taken.saturating_add(all_least) <= total;
     if all_wanted <= room {
         return;
     }
-    let all_least = demands.iter().map(least).fold(0, u64::saturating_add);
     let share = room.saturating_sub(all_least) as f64 / all_wanted.saturating_sub(all_least).max(1) as f64;
     for demand in demands.iter_mut() {
         let (wanted, least) = (wanted(demand), least(demand));
@@ -273,7 +276,6 @@ fn fit(demands: &mut [Demand], untouched: &[Amounts], kind: Kind, pick: Pick, ro
         *amount = amount.map(|_| round_down(kind, cut, least));
         pair.request = pair.request.map(|request| request.min(pair.limit.unwrap_or(request)));
     }
-    held.fits &= all_least <= room;
     held.notes.push(note.to_owned());
 }
 
