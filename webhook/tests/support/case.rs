@@ -86,6 +86,8 @@ impl Case {
 
     /// The review that asks about an object.
     pub fn review(&self, object: &Value) -> Value {
+        // The API server takes these from the address of the request, so they are texts whatever the object says.
+        let text = |pointer| object.pointer(pointer).and_then(Value::as_str);
         let usual = if self.old_object.is_some() { "UPDATE" } else { "CREATE" };
         json!({
             "apiVersion": "admission.k8s.io/v1",
@@ -93,8 +95,8 @@ impl Case {
             "request": {
                 "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
                 "operation": self.operation.as_deref().unwrap_or(usual),
-                "namespace": object.pointer("/metadata/namespace"),
-                "name": object.pointer("/metadata/name"),
+                "namespace": text("/metadata/namespace"),
+                "name": text("/metadata/name"),
                 "userInfo": {"username": "ann", "groups": ["system:authenticated"]},
                 "dryRun": self.dry_run,
                 "options": {"fieldManager": self.field_manager},
