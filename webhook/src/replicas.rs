@@ -46,9 +46,10 @@ pub fn explain(workload: &Workload<'_>, asked: Asked, set: i64, outcome: &mut Ou
         return;
     }
     outcome.warn(format!(
-        "Deployment {}/{} gets {set} replicas instead of {}: {} (annotate {}: \"false\" to decide yourself)",
+        "Deployment {}/{} gets {} instead of {}: {} (annotate {}: \"false\" to decide yourself)",
         workload.namespace,
         workload.name,
+        counted(set),
         asked.replicas,
         workload.reason(),
         names::CONFIGURE,
@@ -56,10 +57,14 @@ pub fn explain(workload: &Workload<'_>, asked: Asked, set: i64, outcome: &mut Ou
     if asked.before.is_some() {
         outcome.overrides = true;
         let message = format!(
-            "{} replicas were asked for, {set} are set: {}",
-            asked.replicas,
+            "asked for {}, set to {set}: {}",
+            counted(asked.replicas),
             workload.reason()
         );
         outcome.notice(workload.subject(), Reason::Overridden, message);
     }
+}
+
+fn counted(replicas: i64) -> String {
+    format!("{replicas} replica{}", if replicas == 1 { "" } else { "s" })
 }
