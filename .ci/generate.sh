@@ -34,6 +34,7 @@ prometheus_rule() {
 chart_source() {
     case ${1#deploy/helm/valence/files/} in
     dashboards/*) echo "deploy/grafana/dashboards/${1##*/}" ;;
+    base/rbac-services.yaml) echo deploy/overlays/readmit-services/rbac-services.yaml ;;
     base/*) echo "deploy/base/${1##*/}" ;;
     monitoring/monitors.yaml) echo deploy/overlays/servicemonitor/monitors.yaml ;;
     monitoring/rules.yml) echo deploy/alerts/rules.yml ;;
@@ -66,7 +67,7 @@ write() {
 
 crds=(deploy/{crds,helm/valence/files/crds}/{servicelevelobjectives,recommendations}.yaml)
 chart=(deploy/grafana/dashboards/*.json)
-chart=("${chart[@]/#*\//dashboards/}" base/{rbac,services,operator,webhook,networkpolicy}.yaml monitoring/{monitors.yaml,rules.yml})
+chart=("${chart[@]/#*\//dashboards/}" base/{rbac,rbac-services,services,operator,webhook,networkpolicy}.yaml monitoring/{monitors.yaml,rules.yml})
 copies=("${chart[@]/#/deploy/helm/valence/files/}" deploy/overlays/servicemonitor/prometheusrule.yaml)
 
 check() {

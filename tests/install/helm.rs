@@ -144,6 +144,9 @@ fn values_reach_the_operator_and_its_arguments_are_ones_that_it_takes() {
         "image.tag=1.2.3",
         "operator.page=false",
         "operator.evict=false",
+        "operator.readmitServices=true",
+        "sidecar.ordinary=true",
+        "sidecar.image=registry.example/envoy:v1.38.3",
         "operator.statsd=datadog.default:8125",
         "operator.logFormat=json",
         "operator.nodeSelector.disk=fast",
@@ -163,9 +166,18 @@ fn values_reach_the_operator_and_its_arguments_are_ones_that_it_takes() {
             "--decision-interval=15s",
             "--evict=false",
             "--log-format=json",
-            "--page-port=0"
+            "--page-port=0",
+            "--ordinary-sidecars",
+            "--sidecar-image=registry.example/envoy:v1.38.3",
+            "--readmit-services"
         ]
     );
+    let rules = &named(&all, "ClusterRole", "valence-services")["rules"];
+    assert_eq!(
+        *rules,
+        serde_json::json!([{"apiGroups": [""], "resources": ["services"], "verbs": ["patch"]}])
+    );
+    assert!(named(&all, "ClusterRoleBinding", "valence-services")["subjects"][0]["name"] == "valence");
     let operator = named(&all, "Deployment", "optimization-operator");
     assert_eq!(operator["spec"]["replicas"], 3);
     let pod = &operator["spec"]["template"]["spec"];
@@ -197,6 +209,8 @@ fn the_schema_of_the_values_refuses_what_is_wrong() {
         ("operator.statsd=host", "/operator/statsd"),
         ("webhook.failurePolicy=Maybe", "/webhook/failurePolicy"),
         ("webhook.timeoutSeconds=60", "/webhook/timeoutSeconds"),
+        ("sidecar.ordinary=perhaps", "/sidecar/ordinary"),
+        ("operator.readmitServices=perhaps", "/operator/readmitServices"),
         ("operatr.page=true", "operatr"),
     ] {
         let refused = outcome(&helm, &["template", "valence", CHART, "--set", value]);
