@@ -1,5 +1,7 @@
 //! Puts the parts of the operator together and takes them down in order.
 
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use valence_certs::{Certificates, Managed, Options as CertificateOptions, Source};
-use valence_webhook::{Admission, Plans, Settings, notices};
+use valence_webhook::{Admission, Plans, notices};
 
 use super::capabilities;
 use super::run::Arguments;
@@ -109,19 +111,21 @@ impl Operator {
         let (notices, told) = notices::channel(NOTICES);
         let plans: Arc<dyn Plans> = Arc::clone(&self.cluster) as Arc<dyn Plans>;
         let counted = valence_webhook::Metrics::register(&metrics.registry)?;
-        let ordinary = self.arguments.ordinary_sidecars;
+        let chosen = self.arguments.admission();
         let (tls, close, asking) = (self.certificates.server_config(), self.close.clone(), client.clone());
         self.tasks.spawn(async move {
-            let Some(settings) = close.run_until_cancelled(capabilities::settings(&asking)).await else {
+            let Some(first) = close.run_until_cancelled(capabilities::of_cluster(&asking)).await else {
                 return;
             };
-            let settings = Settings {
-                native_sidecars: settings.native_sidecars && !ordinary,
-                ..settings
-            };
-            let admission = Arc::new(Admission::new(plans, settings, counted, Arc::new(notices)));
-            if let Err(error) = valence_webhook::serve(listener, tls, admission, close).await {
-                warn!(%error, "admission is no longer served");
+            let admission = Arc::new(Admission::new(plans, first.allow(&chosen), counted, Arc::new(notices)));
+            let upgrades = capabilities::follow(&asking, first, |now| admission.reconfigure(now.allow(&chosen)));
+            tokio::select! {
+                () = upgrades => {}
+                served = valence_webhook::serve(listener, tls, Arc::clone(&admission), close) => {
+                    if let Err(error) = served {
+                        warn!(%error, "admission is no longer served");
+                    }
+                }
             }
         });
         let events = Events::new(client.clone(), instance());
@@ -161,10 +165,7 @@ impl Operator {
     }
 
     async fn listen(&self, port: u16) -> anyhow::Result<TcpListener> {
-        let address = (self.arguments.listen_address, port);
-        TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {}:{port}", address.0))
+        listen(self.arguments.listen_address, port).await
     }
 
     fn compete(&mut self, client: &Client) -> Leadership {
@@ -180,6 +181,7 @@ impl Operator {
             decision_interval: self.arguments.decision_interval,
             settings: self.arguments.settings(),
             evict: self.arguments.evict,
+            readmit_services: self.arguments.readmit_services,
             instance: instance(),
         };
         let recommender = Recommender::new(client, Arc::clone(&self.cluster), leadership, board, metrics, options);
@@ -208,6 +210,17 @@ impl Operator {
         info!("stopped");
         Ok(())
     }
+}
+
+/// Listens on an address; on every one of IPv4 where it is every one of IPv6, and there is no IPv6.
+async fn listen(address: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
+    let bound = match TcpListener::bind((address, port)).await {
+        Err(error) if address == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        bound => bound,
+    };
+    bound.with_context(|| format!("cannot listen on {}", SocketAddr::new(address, port)))
 }
 
 /// Who makes the certificate.
@@ -258,4 +271,27 @@ async fn client() -> anyhow::Result<Client> {
 /// The name of this replica: that of its pod, so that a container that was restarted finds its own Lease again.
 fn instance() -> String {
     std::env::var("POD_NAME").unwrap_or_else(|_| format!("valence-{}", std::process::id()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn every_address_is_those_of_ipv4_too() {
+        let listener = listen(Ipv6Addr::UNSPECIFIED.into(), 0).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+            .await
+            .unwrap();
+        // A machine without IPv6 has no such address to be reached by.
+        if std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+            tokio::net::TcpStream::connect((Ipv6Addr::LOCALHOST, port))
+                .await
+                .unwrap();
+        }
+        let taken = listen(Ipv6Addr::UNSPECIFIED.into(), port).await.unwrap_err();
+        assert!(taken.to_string().contains(&format!("[::]:{port}")), "{taken}");
+    }
 }

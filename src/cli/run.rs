@@ -19,8 +19,8 @@ pub struct Arguments {
     #[arg(long, env = "POD_NAMESPACE", default_value = "valence-system")]
     pub namespace: String,
 
-    /// Address to listen on; `::` for IPv6.
-    #[arg(long, env = "VALENCE_LISTEN_ADDRESS", default_value = "0.0.0.0")]
+    /// Address to listen on. `::` is every address, of IPv4 too; where IPv6 is turned off it stands for 0.0.0.0.
+    #[arg(long, env = "VALENCE_LISTEN_ADDRESS", default_value = "::")]
     pub listen_address: IpAddr,
 
     /// Port of the admission webhook.
@@ -52,6 +52,15 @@ pub struct Arguments {
     /// that do not find the named ports of init containers.
     #[arg(long, env = "VALENCE_ORDINARY_SIDECARS")]
     pub ordinary_sidecars: bool,
+
+    /// Image of the sidecar, as a registry of your own has it.
+    #[arg(long, env = "VALENCE_SIDECAR_IMAGE", value_name = "IMAGE", default_value = valence_webhook::SIDECAR_IMAGE)]
+    pub sidecar_image: String,
+
+    /// Ask for re-admission of Services whose numeric target port can be led to Envoy now; needs the right to patch
+    /// Services.
+    #[arg(long, env = "VALENCE_READMIT_SERVICES")]
+    pub readmit_services: bool,
 
     /// Where to send gauges by StatsD, as host:port.
     #[arg(long, env = "STATSD_URL")]
@@ -118,6 +127,16 @@ impl Arguments {
             scrape_interval_seconds: self.scrape_interval.as_secs_f64(),
             decision_interval_seconds: self.decision_interval.as_secs_f64(),
             ..settings
+        }
+    }
+
+    /// What was chosen for admission, in a cluster that can take all of it.
+    #[must_use]
+    pub fn admission(&self) -> valence_webhook::Settings {
+        valence_webhook::Settings {
+            sidecar_image: self.sidecar_image.clone(),
+            native_sidecars: !self.ordinary_sidecars,
+            ..valence_webhook::Settings::default()
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use serde::de::Deserialize;
 
 use crate::metrics::{Metrics, Result as Counted};
@@ -96,7 +97,7 @@ pub struct Context<'c> {
 /// Admission with all that it needs.
 pub struct Admission {
     plans: Arc<dyn Plans>,
-    settings: Settings,
+    settings: ArcSwap<Settings>,
     metrics: Metrics,
     notices: Arc<dyn Notices>,
     sidecars: Sidecars,
@@ -121,7 +122,7 @@ impl Admission {
     pub fn new(plans: Arc<dyn Plans>, settings: Settings, metrics: Metrics, notices: Arc<dyn Notices>) -> Self {
         Self {
             plans,
-            settings,
+            settings: ArcSwap::from_pointee(settings),
             metrics,
             notices,
             sidecars: Sidecars::default(),
@@ -130,8 +131,14 @@ impl Admission {
 
     /// What the administrator chose.
     #[must_use]
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Goes on with other settings, as after an upgrade of the cluster. What was injected before is left as it is.
+    pub fn reconfigure(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+        self.sidecars.forget();
     }
 
     /// Answers a review, without any effect.
@@ -139,9 +146,10 @@ impl Admission {
     /// # Errors
     /// When there is nothing to answer.
     pub fn answer(&self, endpoint: Endpoint, body: &[u8]) -> Result<Answer, ReviewError> {
+        let settings = self.settings.load();
         let context = Context {
             plans: self.plans.as_ref(),
-            settings: &self.settings,
+            settings: &settings,
             sidecars: &self.sidecars,
         };
         match endpoint {

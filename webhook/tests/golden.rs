@@ -70,6 +70,26 @@ fn a_second_admission_changes_nothing_more() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// An upgrade of the cluster changes the form of sidecars; pods that are asked about again keep theirs.
+#[test]
+fn what_was_injected_in_one_form_is_left_alone_by_the_other() {
+    let mut wrong = Vec::new();
+    for file in cases() {
+        let mut asked = load(&file);
+        let object = asked.case.object.clone();
+        let once = asked.ask(&object).object;
+        if asked.case.endpoint() != Endpoint::Pods || once["metadata"]["annotations"]["valence.io/injected"].is_null() {
+            continue;
+        }
+        asked.change_form();
+        let twice = asked.ask(&once).patch;
+        if twice != serde_json::json!([]) {
+            wrong.push(format!("{}: {twice}", file.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn patched_objects_are_what_kubernetes_accepts() {
     for file in cases() {

@@ -22,6 +22,8 @@ const METRICS_PORT_NAME: &str = "envoy-metrics";
 /// Seconds that Kubernetes gives a pod to stop when it does not say.
 const USUAL_GRACE_SECONDS: i64 = 30;
 
+/// Perl is in every image of Ubuntu and Debian, and in that of Envoy nothing else speaks to a socket.
+///
 /// Asks Envoy over its administration socket to tell clients, with each answer, to use another connection. Then, in a
 /// pod whose containers are all stopped at once, keeps it running for a while (first argument), and on (at most to the
 /// second) while requests are in progress.
@@ -65,6 +67,11 @@ struct Shape {
 pub struct Sidecars(ArcSwap<HashMap<Shape, Arc<str>>>);
 
 impl Sidecars {
+    /// Forgets them all, when what they are made from changes.
+    pub(crate) fn forget(&self) {
+        self.0.store(Arc::default());
+    }
+
     fn text(&self, shape: Shape, make: impl FnOnce(&Shape) -> Value) -> Arc<str> {
         let texts = self.0.load();
         if let Some(text) = texts.get(&shape) {
@@ -117,7 +124,6 @@ fn made(settings: &Settings, shape: &Shape) -> Value {
         "resources": resources(shape),
         "startupProbe": {"tcpSocket": {"port": names::METRICS_PORT}, "periodSeconds": 1, "failureThreshold": 60},
         "readinessProbe": {"tcpSocket": {"port": names::METRICS_PORT}, "periodSeconds": 5},
-        "lifecycle": {"preStop": {"exec": {"command": drain(shape)}}},
         "securityContext": {
             "allowPrivilegeEscalation": false,
             "capabilities": {"drop": ["ALL"]},
@@ -128,10 +134,28 @@ fn made(settings: &Settings, shape: &Shape) -> Value {
             "seccompProfile": {"type": "RuntimeDefault"},
         },
     });
+    if let Some(hook) = stop_hook(settings, shape) {
+        container["lifecycle"] = json!({"preStop": hook});
+    }
     if shape.native {
         container["restartPolicy"] = json!("Always");
     }
     container
+}
+
+/// What happens before the sidecar is told to stop.
+///
+/// An image without Perl, as the distroless one, can only be kept running for a while, which a native sidecar is anyway:
+/// then clients are not told to leave before the application does.
+fn stop_hook(settings: &Settings, shape: &Shape) -> Option<Value> {
+    let least = shape.drain_seconds.0;
+    if !settings.sidecar_image.contains("distroless") {
+        Some(json!({"exec": {"command": drain(shape)}}))
+    } else if least > 0 {
+        Some(json!({"sleep": {"seconds": least}}))
+    } else {
+        None
+    }
 }
 
 fn resources(shape: &Shape) -> Value {

@@ -41,6 +41,7 @@ pub struct Chosen {
     native_sidecars: Option<bool>,
     memory_limits_shrink_in_place: Option<bool>,
     sidecar_concurrency: Option<u32>,
+    sidecar_image: Option<String>,
 }
 
 /// The answer.
@@ -80,6 +81,7 @@ impl Case {
                 .memory_limits_shrink_in_place
                 .unwrap_or(usual.memory_limits_shrink_in_place),
             sidecar_concurrency: chosen.sidecar_concurrency,
+            sidecar_image: chosen.sidecar_image.clone().unwrap_or(usual.sidecar_image),
             ..usual
         }
     }
@@ -125,6 +127,15 @@ impl Asked {
             receiver,
             case,
         }
+    }
+
+    /// Goes on as after an upgrade of the cluster, or the way back: sidecars have the other form.
+    pub fn change_form(&mut self) {
+        let settings = self.admission.settings();
+        self.admission.reconfigure(Settings {
+            native_sidecars: !settings.native_sidecars,
+            ..Settings::clone(&settings)
+        });
     }
 
     /// Asks with any bytes.
