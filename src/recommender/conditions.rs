@@ -37,6 +37,7 @@ pub fn update(managed: &mut Managed, facts: &Facts<'_>) {
     put("Converged", converged(managed, facts));
     put("HorizontalPodAutoscaler", horizontal(facts));
     put("Conflict", conflict(facts));
+    put("Capped", capped(facts));
     put("Extrapolated", flag(facts, Flag::Extrapolated, "Extrapolated"));
     put(
         "ThroughputExceeded",
@@ -163,14 +164,30 @@ fn converged(managed: &Managed, facts: &Facts<'_>) -> Option<Condition> {
 
 fn horizontal(facts: &Facts<'_>) -> Option<Condition> {
     let name = facts.matched.horizontal.as_ref()?;
-    let message = format!("the HorizontalPodAutoscaler {name} owns the replicas; they are recommended, not written");
+    let (reason, message) = if facts.matched.steers_horizontal && facts.matched.bounds.live {
+        let message = format!("the minimum and the target of the HorizontalPodAutoscaler {name} follow the model");
+        ("FollowsModel", message)
+    } else {
+        let message =
+            format!("the HorizontalPodAutoscaler {name} owns the replicas; they are recommended, not written");
+        ("OwnsReplicas", message)
+    };
     Some(Condition::new(
         "HorizontalPodAutoscaler",
         true,
-        "OwnsReplicas",
+        reason,
         message,
         facts.now,
     ))
+}
+
+/// Pods get less than is recommended, because the namespace has no room for it.
+fn capped(facts: &Facts<'_>) -> Option<Condition> {
+    let first = facts.matched.caps.first()?;
+    let by_range = first.starts_with("LimitRange");
+    let reason = if by_range { "LimitRange" } else { "ResourceQuota" };
+    let message = facts.matched.caps.join("; ");
+    Some(Condition::new("Capped", true, reason, message, facts.now))
 }
 
 fn conflict(facts: &Facts<'_>) -> Option<Condition> {

@@ -35,6 +35,7 @@ use crate::report::metrics::Metrics;
 use crate::report::status::Board;
 use crate::scrape::{Round, Scraper, Subject};
 use clock::Clock;
+use converge::services::Readmission;
 use converge::{Convergence, Converger};
 use lease::Leadership;
 use managed::Managed;
@@ -59,6 +60,8 @@ pub struct Options {
     pub settings: Settings,
     /// Whether pods may be evicted whose resize is infeasible.
     pub evict: bool,
+    /// Whether Services may be sent an empty patch.
+    pub readmit_services: bool,
     /// Name of this replica in Events.
     pub instance: String,
 }
@@ -69,6 +72,7 @@ pub struct Recommender {
     leadership: Leadership,
     writer: Writer,
     converger: Converger,
+    services: Readmission,
     scraper: Scraper,
     events: Events,
     board: Arc<Board>,
@@ -90,14 +94,20 @@ impl Recommender {
         metrics: Metrics,
         options: Options,
     ) -> Self {
+        let converger = Converger::new(
+            client.clone(),
+            leadership.clone(),
+            metrics.cycles.clone(),
+            options.evict,
+        );
         Self {
             writer: Writer::new(client.clone(), leadership.clone()),
-            converger: Converger::new(
-                client.clone(),
-                leadership.clone(),
-                metrics.cycles.clone(),
-                options.evict,
+            services: Readmission::new(
+                converger.requests(),
+                options.readmit_services,
+                options.decision_interval * REFRESH_INTERVALS,
             ),
+            converger,
             scraper: Scraper::new(client.clone(), options.scrape_interval, metrics.scrapes.clone()),
             events: Events::new(client.clone(), options.instance.clone()),
             cluster,
@@ -248,6 +258,7 @@ impl Recommender {
             .cycles
             .slipped(matched.values().map(converge::slipped_pods).sum());
         self.converge(matched).await;
+        self.services.look(&self.cluster, matched, &self.events).await;
         orphans::release(&self.cluster, &self.writer, matched).await;
         self.objectives(matched).await;
         let at_seconds = Timestamp::now().as_millisecond() as f64 / 1000.0;

@@ -4,19 +4,21 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt};
-use kube::{Resource, ResourceExt};
-use valence_webhook::Plans;
 use valence_webhook::annotations::{InvalidAnnotation, Wishes};
+use valence_webhook::{Pending, Plans};
 
 use crate::cache::Cluster;
 use crate::cache::keep;
 use crate::core::decision::Bounds;
 use crate::core::objective::Objective;
+use crate::core::observation::PodPhase;
 use crate::core::units::{Bytes, Cores};
-use crate::scrape::Subject;
+use crate::scrape::{Subject, pods};
 
 /// Namespace and name of a Deployment.
 pub type Key = (String, String);
@@ -38,8 +40,12 @@ pub struct Matched {
     pub horizontal: Option<String>,
     /// Whether its owner lets the model set the bounds of that autoscaler.
     pub steers_horizontal: bool,
+    /// Whether the bounds of that autoscaler would change at its next admission.
+    pub horizontal_is_pending: bool,
     /// A VerticalPodAutoscaler that changes its pods.
     pub vertical: Option<String>,
+    /// What limits of the namespace take away from the plan in force.
+    pub caps: Vec<String>,
 }
 
 /// Every Deployment that some ServiceLevelObjective selects.
@@ -74,6 +80,8 @@ struct Surroundings {
     pods: HashMap<String, Vec<Arc<Pod>>>,
     templates: HashMap<String, (u64, String)>,
     budgets: Vec<Selector>,
+    /// Whether there are LimitRanges or ResourceQuotas.
+    has_limits: bool,
 }
 
 impl Surroundings {
@@ -103,6 +111,7 @@ impl Surroundings {
             pods,
             templates,
             budgets: budgets.iter().filter_map(|budget| selector(budget)).collect(),
+            has_limits: !(cluster.limit_ranges(namespace).is_empty() && cluster.resource_quotas(namespace).is_empty()),
         }
     }
 
@@ -111,6 +120,7 @@ impl Surroundings {
         let wishes = Wishes::read(|key| deployment.annotations().get(key).map(String::as_str));
         let mut pods = self.pods.get(&name).cloned().unwrap_or_default();
         pods.sort_by_key(|pod| pod.name_any());
+        let caps = self.caps(cluster, &pods);
         let subject = Subject {
             namespace: self.namespace.clone(),
             template: self
@@ -132,10 +142,24 @@ impl Surroundings {
             bounds,
             ignored: wishes.invalid,
             subject,
-            horizontal,
+            horizontal_is_pending: wishes.manage_horizontal
+                && horizontal
+                    .as_ref()
+                    .is_some_and(|one| !Pending::of_autoscaler(cluster, one).is_empty()),
+            horizontal: horizontal.map(|one| one.name_any()),
             steers_horizontal: wishes.manage_horizontal,
             vertical,
+            caps,
         }
+    }
+
+    /// What the limits of the namespace leave the pods to want. One pod stands for all of them.
+    fn caps(&self, cluster: &Cluster, pods: &[Arc<Pod>]) -> Vec<String> {
+        let running = pods.iter().find(|pod| pods::phase(pod, 0.0) == PodPhase::Ready);
+        let Some(pod) = running.filter(|_| self.has_limits) else {
+            return Vec::new();
+        };
+        Pending::of_pod(cluster, pod).caps().map(str::to_owned).collect()
     }
 
     fn has_budget(&self, deployment: &Deployment) -> bool {
@@ -184,17 +208,17 @@ fn selector(budget: &PodDisruptionBudget) -> Option<Selector> {
     selector.try_into().ok()
 }
 
-/// Name of the HorizontalPodAutoscaler that scales a Deployment.
-fn horizontal(cluster: &Cluster, namespace: &str, deployment: &str) -> Option<String> {
-    let autoscalers = cluster.horizontal_pod_autoscalers.of(namespace);
-    let targets = |autoscaler: &&Arc<k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler>| {
+/// The HorizontalPodAutoscaler that scales a Deployment.
+fn horizontal(cluster: &Cluster, namespace: &str, deployment: &str) -> Option<Arc<HorizontalPodAutoscaler>> {
+    let targets = |autoscaler: &Arc<HorizontalPodAutoscaler>| {
         let target = &autoscaler.spec.scale_target_ref;
         target.kind == "Deployment" && target.name == deployment
     };
-    autoscalers
-        .iter()
+    cluster
+        .horizontal_pod_autoscalers
+        .of(namespace)
+        .into_iter()
         .find(targets)
-        .map(|autoscaler| autoscaler.meta().name.clone().unwrap_or_default())
 }
 
 #[cfg(test)]

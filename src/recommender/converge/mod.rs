@@ -7,6 +7,7 @@
 
 mod compare;
 mod requests;
+pub mod services;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -29,6 +30,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(600);
 
 /// Least time between two evictions from a Deployment.
 const BETWEEN_EVICTIONS: Duration = Duration::from_secs(60);
+
+/// Least time between two re-admissions of an autoscaler: it has to be given time to act on its bounds.
+const BETWEEN_AUTOSCALERS: Duration = Duration::from_secs(15);
 
 /// Reason of a pod that is to be evicted, when its turn comes.
 const WAITS: &str = "EvictionWaits";
@@ -60,6 +64,7 @@ pub struct Convergence {
     pub standing: Option<Standing>,
     wanted_replicas: Option<u32>,
     asked: HashMap<String, (Vec<(String, Resources)>, Instant)>,
+    autoscaler_asked: Option<Instant>,
     evicted: Option<Instant>,
 }
 
@@ -78,6 +83,12 @@ impl Converger {
             requests: Requests::new(client, leadership, metrics),
             evict,
         }
+    }
+
+    /// What it asks with.
+    #[must_use]
+    pub fn requests(&self) -> Requests {
+        self.requests.clone()
     }
 
     /// Brings one live Deployment nearer to its plan.
@@ -103,7 +114,7 @@ impl Converger {
 
     async fn advance(&self, matched: &Matched, decision: &Decision, memory: &mut Convergence) -> Standing {
         let replicas = match &matched.horizontal {
-            Some(name) if matched.steers_horizontal => self.autoscaler(matched, name).await,
+            Some(name) if matched.steers_horizontal => self.autoscaler(matched, name, memory).await,
             Some(_) => None,
             None => self.replicas(matched, decision, memory).await,
         };
@@ -156,8 +167,19 @@ impl Converger {
         })
     }
 
-    /// An autoscaler that its owner lets the model steer gets its bounds at its own admission.
-    async fn autoscaler(&self, matched: &Matched, name: &str) -> Option<Standing> {
+    /// An autoscaler that its owner lets the model steer gets its bounds at its own admission, when they would be others.
+    async fn autoscaler(&self, matched: &Matched, name: &str, memory: &mut Convergence) -> Option<Standing> {
+        if !matched.horizontal_is_pending {
+            return None;
+        }
+        if memory
+            .autoscaler_asked
+            .is_some_and(|at| at.elapsed() < BETWEEN_AUTOSCALERS)
+        {
+            let message = format!("the HorizontalPodAutoscaler {name} has other bounds than the model");
+            return Some(standing(false, "Scaling", message));
+        }
+        memory.autoscaler_asked = Some(Instant::now());
         match self.requests.autoscaler(&matched.subject.namespace, name).await {
             Outcome::Done => Some(standing(
                 false,
@@ -166,7 +188,11 @@ impl Converger {
             )),
             Outcome::Refused(error) => Some(standing(false, "Refused", error)),
             Outcome::Failed(error) => Some(standing(false, "Failed", error)),
-            Outcome::NotAdmitted | Outcome::Unchanged => None,
+            Outcome::NotAdmitted | Outcome::Unchanged => Some(standing(
+                false,
+                "NotAdmitted",
+                format!("admission does not answer for the HorizontalPodAutoscaler {name} yet"),
+            )),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{EvictParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
@@ -139,6 +139,22 @@ impl Requests {
         };
         let outcome = twice(ask, &present).await;
         self.note("horizontalpodautoscalers", &outcome, namespace, name);
+        outcome
+    }
+
+    /// An empty patch to a Service.
+    pub async fn service(&self, namespace: &str, name: &str) -> Outcome {
+        let api: Api<Service> = Api::namespaced(self.client.clone(), namespace);
+        let present = match self.send(api.get(name)).await {
+            Ok(present) => present.spec,
+            Err(failure) => return failure.into(),
+        };
+        let ask = |dry_run| -> Asking<'_, _> {
+            let api = api.clone();
+            Box::pin(async move { Ok(self.send(api.patch(name, &parameters(dry_run), &nothing())).await?.spec) })
+        };
+        let outcome = twice(ask, &present).await;
+        self.note("services", &outcome, namespace, name);
         outcome
     }
 

@@ -1,0 +1,112 @@
+//! What admission would do, asked without the API server: whether an object as it is stored would come out changed.
+
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::admission::Context;
+use crate::notices::{Notice, Reason};
+use crate::outcome::Outcome;
+use crate::plans::Plans;
+use crate::pod::Sidecars;
+use crate::review::{self, Read, Request};
+use crate::settings::Settings;
+use crate::{hpa, pod, service, view};
+
+/// What an empty patch of an object would come to now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Paths of the fields that would change.
+    paths: Vec<String>,
+    /// What its owner would be told.
+    notices: Vec<Notice>,
+}
+
+impl Pending {
+    /// What would become of a Service.
+    #[must_use]
+    pub fn of_service(plans: &dyn Plans, service: &Service) -> Self {
+        let review = question(service);
+        match review::read::<view::Service<'_>>(&review) {
+            Ok(Read::Whole(request)) => Self::after(plans, &request, service::admit),
+            _ => Self::default(),
+        }
+    }
+
+    /// What would become of a HorizontalPodAutoscaler.
+    #[must_use]
+    pub fn of_autoscaler(plans: &dyn Plans, autoscaler: &HorizontalPodAutoscaler) -> Self {
+        let review = question(autoscaler);
+        match review::read::<view::HorizontalPodAutoscaler<'_>>(&review) {
+            Ok(Read::Whole(request)) => Self::after(plans, &request, hpa::admit),
+            _ => Self::default(),
+        }
+    }
+
+    /// What would become of a running pod, at `pods/resize`.
+    #[must_use]
+    pub fn of_pod(plans: &dyn Plans, pod: &Pod) -> Self {
+        let review = question(pod);
+        match review::read::<view::Pod<'_>>(&review) {
+            Ok(Read::Whole(request)) => Self::after(plans, &request, pod::admit_resize),
+            _ => Self::default(),
+        }
+    }
+
+    fn after<'b, T>(
+        plans: &dyn Plans,
+        request: &Request<'b, T>,
+        admit: impl Fn(&Context<'_>, &Request<'b, T>) -> Outcome,
+    ) -> Self {
+        let context = Context {
+            plans,
+            settings: &Settings::default(),
+            sidecars: &Sidecars::default(),
+        };
+        let outcome = admit(&context, request);
+        let operations: Vec<Value> = serde_json::from_slice(&outcome.patch.to_json()).unwrap_or_default();
+        let path = |operation: &Value| operation["path"].as_str().map(str::to_owned);
+        Self {
+            paths: operations.iter().filter_map(path).collect(),
+            notices: outcome.notices,
+        }
+    }
+
+    /// Whether nothing would change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// Whether a Service would send to another port.
+    #[must_use]
+    pub fn leads_elsewhere(&self) -> bool {
+        self.paths.iter().any(|path| path.ends_with("/targetPort"))
+    }
+
+    /// Sentences on what a LimitRange or a ResourceQuota takes away.
+    pub fn caps(&self) -> impl Iterator<Item = &str> {
+        let caps = self.notices.iter().filter(|notice| notice.reason == Reason::Capped);
+        caps.map(|notice| notice.message.as_str())
+    }
+}
+
+/// The review of an empty patch.
+fn question(object: &impl Serialize) -> Vec<u8> {
+    let object = serde_json::to_value(object).unwrap_or_default();
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "pending",
+            "operation": "UPDATE",
+            "namespace": object["metadata"]["namespace"],
+            "name": object["metadata"]["name"],
+            "dryRun": true,
+            "object": object,
+            "oldObject": object,
+        },
+    });
+    review.to_string().into_bytes()
+}
