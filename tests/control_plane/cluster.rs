@@ -1,5 +1,6 @@
 //! What the cases ask of a cluster with the operator on it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -25,7 +26,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 pub struct Cluster {
     operator: Option<Operator>,
     client: Client,
-    _plane: Option<ControlPlane>,
+    plane: Option<ControlPlane>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -74,15 +75,29 @@ impl Cluster {
         let mut cluster = Self {
             operator: None,
             client: plane.administrator().await,
-            _plane: None,
+            plane: None,
             _turn: turn,
         };
         cluster.operator = Some(Operator::install(&plane, &cluster).await);
-        cluster._plane = Some(plane);
+        cluster.plane = Some(plane);
         cluster
     }
 
+    /// The kubeconfig with every right.
+    pub fn kubeconfig(&self) -> &Path {
+        self.plane.as_ref().unwrap().kubeconfig()
+    }
+
+    /// The exposition of the operator's metrics.
+    pub async fn metrics(&self) -> String {
+        self.operator.as_ref().unwrap().metrics().await
+    }
+
     async fn send(&self, method: &str, path: &str, content_type: &str, body: &Value) -> Answer {
+        self.send_as("valence-tests", method, path, content_type, body).await
+    }
+
+    async fn send_as(&self, user_agent: &str, method: &str, path: &str, content_type: &str, body: &Value) -> Answer {
         let body = if body.is_null() {
             Vec::new()
         } else {
@@ -93,6 +108,7 @@ impl Cluster {
             .uri(path)
             .header("content-type", content_type)
             .header("accept", JSON)
+            .header("user-agent", user_agent)
             .body(kube::client::Body::from(body))
             .unwrap();
         let response = self.client.send(request).await.unwrap();
@@ -128,6 +144,11 @@ impl Cluster {
 
     pub async fn merge(&self, path: &str, patch: &Value) -> Answer {
         self.send("PATCH", path, MERGE, patch).await
+    }
+
+    /// A merge patch by a client of this name that names no field manager.
+    pub async fn merge_by(&self, user_agent: &str, path: &str, patch: &Value) -> Answer {
+        self.send_as(user_agent, "PATCH", path, MERGE, patch).await
     }
 
     /// Server-side apply as a manager that does not force.

@@ -5,8 +5,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod admission;
+mod autoscalers;
 mod cluster;
 mod credentials;
+mod kubectl;
+mod limits;
 mod objectives;
 mod objects;
 mod operator;

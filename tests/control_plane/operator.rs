@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
@@ -54,18 +55,25 @@ impl Operator {
     }
 
     async fn ready(&self) {
-        let url: http::Uri = format!("http://127.0.0.1:{}/readyz", self.metrics_port)
-            .parse()
-            .unwrap();
+        self.process
+            .wait("valence", || async { self.get("/readyz").await.map(drop) })
+            .await;
+    }
+
+    /// The exposition of its metrics.
+    pub async fn metrics(&self) -> String {
+        self.get("/metrics").await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> Result<String, String> {
+        let url: http::Uri = format!("http://127.0.0.1:{}{path}", self.metrics_port).parse().unwrap();
         let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
             .build_http::<http_body_util::Empty<bytes::Bytes>>();
-        self.process
-            .wait("valence", || async {
-                let answer = client.get(url.clone()).await.map_err(|error| error.to_string())?;
-                let status = answer.status();
-                status.is_success().then_some(()).ok_or_else(|| status.to_string())
-            })
-            .await;
+        let answer = client.get(url).await.map_err(|error| error.to_string())?;
+        let status = answer.status();
+        let body = answer.into_body().collect().await.map_err(|error| error.to_string())?;
+        let text = String::from_utf8(body.to_bytes().to_vec()).unwrap();
+        status.is_success().then_some(text).ok_or_else(|| status.to_string())
     }
 
     /// What it said last.

@@ -44,12 +44,16 @@ impl ControlPlane {
 
     /// A client with every right.
     pub async fn administrator(&self) -> Client {
-        client(match self {
+        client(self.kubeconfig()).await
+    }
+
+    /// The kubeconfig with every right.
+    pub fn kubeconfig(&self) -> &Path {
+        match self {
             Self::ApiServer { server, .. } => server.kubeconfig(),
             Self::Playground(playground) => playground.kubeconfig(),
             Self::Real(real) => &real.administrator,
-        })
-        .await
+        }
     }
 
     /// The kubeconfig of the operator. On a real control plane it has the rights that our manifests give it; the

@@ -12,13 +12,16 @@ crate::on_both! {
     an_empty_patch_resizes_a_pod
     an_autoscaler_is_left_alone
     two_appliers_do_not_conflict_because_of_us
+    a_rollout_keeps_its_pods
+    a_released_workload_has_its_own_values_again
+    who_fights_us_is_counted_by_user_agent
 }
 
-const SCALE: &str = "/apis/apps/v1/namespaces/shop/deployments/web/scale";
-const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/shop/deployments/web";
+pub const SCALE: &str = "/apis/apps/v1/namespaces/shop/deployments/web/scale";
+pub const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/shop/deployments/web";
 
 /// Writes what the recommender would, and waits until admission knows it.
-async fn recommend(cluster: &Cluster, deployment: &Value, replicas: i64) {
+pub async fn recommend(cluster: &Cluster, deployment: &Value, replicas: i64) {
     let made = cluster.create(&recommendation(deployment)).await.accepted();
     let path = format!("{}/status", item(&made));
     cluster.merge(&path, &status(replicas)).await.accepted();
@@ -151,4 +154,110 @@ async fn two_appliers_do_not_conflict_because_of_us(cluster: Cluster) {
     );
     let replica_set = cluster.apply(&crate::objects::replica_set(&created)).await;
     cluster.would_inject(&pod(&replica_set, "web-1-a")).await;
+}
+
+/// While pods of an older revision run, nothing is scaled in: the rollout needs them.
+async fn a_rollout_keeps_its_pods(cluster: Cluster) {
+    let (deployment, _) = open_shop(&cluster).await;
+    cluster
+        .merge(DEPLOYMENT, &json!({"spec": {"replicas": 7}}))
+        .await
+        .accepted();
+    recommend(&cluster, &deployment, 5).await;
+    let status = format!("{DEPLOYMENT}/status");
+    let rolling = json!({"status": {"replicas": 8, "updatedReplicas": 3}});
+    cluster.merge(&status, &rolling).await.accepted();
+    cluster.would_scale(SCALE, 7).await;
+    assert_eq!(scale(&cluster, 1).await.0, 7);
+    let settled = json!({"status": {"replicas": 7, "updatedReplicas": 7}});
+    cluster.merge(&status, &settled).await.accepted();
+    cluster.would_scale(SCALE, 5).await;
+    assert_eq!(scale(&cluster, 1).await.0, 5);
+}
+
+/// What was asked for comes back with the admission that follows: of the Deployment at once, as the annotation is one of
+/// its own, and of a pod when it is admitted again.
+async fn a_released_workload_has_its_own_values_again(cluster: Cluster) {
+    let (deployment, pod) = open_shop(&cluster).await;
+    recommend(&cluster, &deployment, 5).await;
+    let created = cluster.create(&pod).await.accepted();
+    assert_eq!(container(&created, "application").unwrap()["resources"], resources());
+    for released in [json!("false"), Value::Null] {
+        let live = json!({"metadata": {"annotations": {"valence.io/optimizer.configure": "true"}}});
+        cluster.merge(DEPLOYMENT, &live).await.accepted();
+        cluster.would_scale(SCALE, 5).await;
+        // An update of any kind.
+        let asked = json!({"metadata": {"labels": {"team": "shop"}}});
+        let set = cluster.merge(DEPLOYMENT, &asked).await.accepted();
+        assert_eq!(set["spec"]["replicas"], 5);
+        assert_eq!(
+            set["metadata"]["annotations"]["valence.io/original"],
+            "{\"replicas\":2}"
+        );
+        let release = json!({"metadata": {"annotations": {"valence.io/optimizer.configure": released}}});
+        let after = cluster.merge(DEPLOYMENT, &release).await;
+        assert!(
+            after
+                .warnings
+                .iter()
+                .any(|warning| warning.contains("replicas are 2 again")),
+            "{:?}",
+            after.warnings
+        );
+        let after = after.accepted();
+        assert_eq!(after["spec"]["replicas"], 2, "{released}");
+        assert_eq!(after["metadata"]["annotations"].get("valence.io/original"), None);
+    }
+    let resize = format!("{}/resize", item(&pod));
+    let own = container(&pod, "application").unwrap()["resources"].clone();
+    cluster
+        .eventually("its own resources in a dry run", || async {
+            let shown = cluster
+                .merge(&format!("{resize}?dryRun=All"), &json!({}))
+                .await
+                .accepted();
+            let found = &container(&shown, "application").unwrap()["resources"];
+            (*found == own).then_some(()).ok_or(found.to_string())
+        })
+        .await;
+    cluster.merge(&resize, &json!({})).await.accepted();
+    let after = cluster.get(&item(&pod)).await;
+    assert_eq!(container(&after, "application").unwrap()["resources"], own);
+}
+
+/// A review names no user agent, but the field manager that the API server makes of it.
+async fn who_fights_us_is_counted_by_user_agent(cluster: Cluster) {
+    let (deployment, _) = open_shop(&cluster).await;
+    recommend(&cluster, &deployment, 5).await;
+    for replicas in [8, 9] {
+        let patch = json!({"spec": {"replicas": replicas}});
+        let set = cluster
+            .merge_by("meddler/2.1 (linux)", DEPLOYMENT, &patch)
+            .await
+            .accepted();
+        assert_eq!(set["spec"]["replicas"], 5);
+    }
+    let once = format!("{SCALE}?fieldManager=other-scaler");
+    cluster.merge(&once, &json!({"spec": {"replicas": 7}})).await.accepted();
+    let metrics = cluster.metrics().await;
+    let count = |manager: &str| {
+        let start = format!("valence_admission_overrides_total{{manager=\"{manager}\",");
+        let line = metrics.lines().find(|line| line.starts_with(&start));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+    };
+    assert_eq!(
+        (count("meddler"), count("other-scaler")),
+        (Some(2), Some(1)),
+        "{metrics}"
+    );
+    let events = cluster.get("/apis/events.k8s.io/v1/namespaces/shop/events").await;
+    let overridden = cluster
+        .eventually("an Event", || async {
+            let events = cluster.get("/apis/events.k8s.io/v1/namespaces/shop/events").await;
+            let mut told = events["items"].as_array().unwrap().iter();
+            let found = told.find(|event| event["reason"] == "Overridden").cloned();
+            found.ok_or(events.to_string())
+        })
+        .await;
+    assert_eq!(overridden["regarding"]["name"], "web", "{events}");
 }

@@ -43,7 +43,7 @@ pub fn assets(case: &str, needed: &[&str]) -> Option<PathBuf> {
 }
 
 /// Past the test runner, which keeps to itself what a test that passes prints.
-fn skipped(case: &str, why: &str) {
+pub fn skipped(case: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {case} ({why})");
 }
 

@@ -53,8 +53,8 @@ impl Write<'_> {
         &self.call.resource
     }
 
-    /// What admission is told.
-    fn attributes<'b>(&'b self, operation: &'b str, name: &'b str, old: Option<&'b Value>) -> Attributes<'b> {
+    /// The options of the request, as admission is told them.
+    pub(crate) fn options(&self, operation: &str) -> Value {
         let (kind, options) = match (operation, self.call.request.method.as_str()) {
             ("CREATE", "POST") => ("CreateOptions", json!({})),
             (_, "PATCH") => ("PatchOptions", json!({})),
@@ -73,6 +73,11 @@ impl Write<'_> {
         if self.dry_run {
             options["dryRun"] = json!(["All"]);
         }
+        options
+    }
+
+    /// What admission is told.
+    fn attributes<'b>(&'b self, operation: &'b str, name: &'b str, old: Option<&'b Value>) -> Attributes<'b> {
         Attributes {
             resource: self.resource(),
             requested: None,
@@ -88,7 +93,7 @@ impl Write<'_> {
             user: &self.call.request.user,
             dry_run: self.dry_run,
             old,
-            options,
+            options: self.options(operation),
         }
     }
 }

@@ -106,7 +106,7 @@ async fn attempt(call: &Call<'_>, paths: &ScalePaths, transform: &Transform<'_>)
         user: &call.request.user,
         dry_run: write.dry_run,
         old: Some(&old),
-        options: json!({ "kind": "UpdateOptions", "apiVersion": "meta.k8s.io/v1" }),
+        options: write.options("UPDATE"),
     };
     let asked = replicas(call, &new)?;
     admission::mutate(call.api, call.request, &attributes, &mut new).await?;
