@@ -12,6 +12,7 @@ use crate::pod::ports::Unnamed;
 use crate::record::{self, Annotations};
 use crate::replicas::{Asked, explain, wanted};
 use crate::review::Request;
+use crate::rollout;
 use crate::view::{Deployment, Metadata, Pod};
 use crate::workload::Workload;
 
@@ -29,7 +30,9 @@ pub fn admit(context: &Context<'_>, request: &Request<'_, Deployment<'_>>, revie
     let annotation = |key: &str| metadata.and_then(|metadata| metadata.annotation(key));
     let workload = Workload::new(context.plans, request.namespace(), name, &labels, annotation);
     workload.report_invalid(&mut outcome);
-    let asked = asked(object, request.old_object.as_ref());
+    let mut asked = asked(object, request.old_object.as_ref());
+    // The request that starts a rollout. The whole of it is read to see that, which is done only where it matters.
+    asked.rolling_out |= shrinks(&workload, asked) && template_changes(review);
     let records = Records::read(object, request.old_object.as_ref()).or_of(workload.plan.as_deref());
     if workload.is_live() {
         set(&workload, asked, &records, metadata, &mut outcome);
@@ -76,7 +79,7 @@ fn template<'d, 'a>(deployment: &'d Option<Deployment<'a>>) -> Option<&'d Pod<'a
     deployment.as_ref()?.spec.as_ref()?.template.as_ref()
 }
 
-/// Whether a review changes the template. The whole of it is read: only a template without a name for its port asks.
+/// Whether a review changes the template, by reading the whole of it.
 fn template_changes(review: &[u8]) -> bool {
     let review: serde_json::Value = serde_json::from_slice(review).unwrap_or_default();
     review.pointer("/request/object/spec/template") != review.pointer("/request/oldObject/spec/template")
@@ -93,20 +96,14 @@ fn asked(object: &Deployment<'_>, old: Option<&Deployment<'_>>) -> Asked {
     Asked {
         replicas: replicas(object),
         before: old.map(replicas),
-        rolling_out: is_rolling_out(object),
+        rolling_out: rollout::is_paused(object) || old.is_some_and(rollout::was_rolling_out),
     }
 }
 
-fn is_rolling_out(deployment: &Deployment<'_>) -> bool {
-    let paused = deployment
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.paused)
-        .unwrap_or_default();
-    let status = deployment.status.as_ref();
-    let all = status.and_then(|status| status.replicas).unwrap_or_default();
-    let updated = status.and_then(|status| status.updated_replicas).unwrap_or_default();
-    paused || updated < all
+/// Whether there would be fewer replicas than before.
+fn shrinks(workload: &Workload<'_>, asked: Asked) -> bool {
+    let set = wanted(workload, asked);
+    set.zip(asked.before).is_some_and(|(set, before)| set < before)
 }
 
 /// What earlier admissions wrote down.

@@ -3,13 +3,17 @@
 use k8s_openapi::api::apps::v1 as apps;
 
 use crate::admission::Context;
+use crate::notices::Reason;
 use crate::outcome::Outcome;
+use crate::plans::names;
+use crate::record;
 use crate::replicas::{Asked, explain, wanted};
 use crate::review::Request;
+use crate::rollout::is_rolling_out;
 use crate::view::Scale;
 use crate::workload::Workload;
 
-/// Sets the replicas of a live Deployment.
+/// Sets the replicas of a live Deployment, or gives a released one its own number back.
 pub fn admit(context: &Context<'_>, request: &Request<'_, Scale<'_>>) -> Outcome {
     let mut outcome = Outcome::default();
     let (namespace, name) = (request.namespace(), name(request));
@@ -23,14 +27,41 @@ pub fn admit(context: &Context<'_>, request: &Request<'_, Scale<'_>>) -> Outcome
         before: Some(replicas(request.old_object.as_ref())),
         rolling_out: is_rolling_out(&deployment),
     };
-    let Some(set) = wanted(&workload, asked) else {
-        return outcome;
-    };
-    if set != asked.replicas {
+    if !workload.is_live() {
+        release(&workload, asked, &deployment, &mut outcome);
+    } else if let Some(set) = wanted(&workload, asked).filter(|set| *set != asked.replicas) {
         outcome.patch.add("/spec/replicas".to_owned(), set);
         explain(&workload, asked, set, &mut outcome);
     }
     outcome
+}
+
+/// Gives a workload that no objective selects any more its own number back, when it is asked about: as long as the plan
+/// says which it was. A number that somebody asks for is that somebody's.
+fn release(workload: &Workload<'_>, asked: Asked, deployment: &apps::Deployment, outcome: &mut Outcome) {
+    let planned = workload.plan.as_ref().and_then(|plan| plan.original_replicas);
+    let Some(planned) = planned.filter(|_| workload.wishes.configure && workload.horizontal.is_none()) else {
+        return;
+    };
+    if asked.is_change() || asked.replicas == 0 {
+        return;
+    }
+    let original = noted(deployment).unwrap_or_else(|| i64::from(planned));
+    let set = if asked.rolling_out {
+        original.max(asked.replicas)
+    } else {
+        original
+    };
+    if set != asked.replicas {
+        outcome.patch.add("/spec/replicas".to_owned(), set);
+        let message = format!("replicas are {set} again, as they were asked for: no objective selects it any more");
+        outcome.notice(workload.subject(), Reason::Released, message);
+    }
+}
+
+fn noted(deployment: &apps::Deployment) -> Option<i64> {
+    let record = deployment.metadata.annotations.as_ref()?.get(names::ORIGINAL)?;
+    record::number(record, "replicas")
 }
 
 fn name<'r>(request: &'r Request<'_, Scale<'_>>) -> &'r str {
@@ -44,12 +75,4 @@ fn name<'r>(request: &'r Request<'_, Scale<'_>>) -> &'r str {
 fn replicas(scale: Option<&Scale<'_>>) -> i64 {
     let spec = scale.and_then(|scale| scale.spec.as_ref());
     spec.and_then(|spec| spec.replicas).unwrap_or_default()
-}
-
-fn is_rolling_out(deployment: &apps::Deployment) -> bool {
-    let paused = deployment.spec.paused.unwrap_or_default();
-    let status = deployment.status.as_ref();
-    let all = status.and_then(|status| status.replicas).unwrap_or_default();
-    let updated = status.and_then(|status| status.updated_replicas).unwrap_or_default();
-    paused || updated < all
 }

@@ -172,6 +172,8 @@ view! {
         owner_references: Vec<Owner<'a>>,
         /// Who last wrote which fields.
         managed_fields: Vec<ManagedFields<'a>>,
+        /// Counts the changes of the spec.
+        generation: i64,
     }
 }
 
@@ -455,6 +457,8 @@ view! {
         replicas: i64,
         /// Pods of the newest revision.
         updated_replicas: i64,
+        /// The generation that the other numbers are of.
+        observed_generation: i64,
     }
 }
 
