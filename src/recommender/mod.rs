@@ -39,6 +39,7 @@ use converge::services::Readmission;
 use converge::{Convergence, Converger};
 use lease::Leadership;
 use managed::Managed;
+use orphans::Orphans;
 use subjects::{Key, Matched};
 use write::{WriteError, Writer};
 
@@ -73,6 +74,7 @@ pub struct Recommender {
     writer: Writer,
     converger: Converger,
     services: Readmission,
+    orphans: Orphans,
     scraper: Scraper,
     events: Events,
     board: Arc<Board>,
@@ -108,6 +110,7 @@ impl Recommender {
                 options.decision_interval * REFRESH_INTERVALS,
             ),
             converger,
+            orphans: Orphans::default(),
             scraper: Scraper::new(client.clone(), options.scrape_interval, metrics.scrapes.clone()),
             events: Events::new(client.clone(), options.instance.clone()),
             cluster,
@@ -259,7 +262,10 @@ impl Recommender {
             .slipped(matched.values().map(converge::slipped_pods).sum());
         self.converge(matched).await;
         self.services.look(&self.cluster, matched, &self.events).await;
-        orphans::release(&self.cluster, &self.writer, matched).await;
+        let requests = self.converger.requests();
+        self.orphans
+            .release(&self.cluster, &self.writer, &requests, matched)
+            .await;
         self.objectives(matched).await;
         let at_seconds = Timestamp::now().as_millisecond() as f64 / 1000.0;
         self.metrics

@@ -1,14 +1,17 @@
 //! Recommendations whose Deployment no ServiceLevelObjective selects any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
-use super::status;
-use super::subjects::{Key, Matched};
+use super::converge::requests::{Outcome, Requests};
+use super::status::{self, noted_replicas};
+use super::subjects::{Key, Matched, desired_replicas, horizontal};
 use super::write::{WriteError, Writer};
 use crate::api::conditions;
 use crate::cache::Cluster;
@@ -17,16 +20,91 @@ use crate::cache::keep::KnownRecommendation;
 /// How long one is kept, with what was learnt, before it is deleted: a label that was lost may come back.
 const KEPT: SignedDuration = SignedDuration::from_hours(1);
 
+/// How long the API server is asked for a workload's own replicas before what is recommended is withdrawn all the same:
+/// with that goes the number to give back.
+const GIVES_UP: Duration = Duration::from_secs(120);
+
 /// Withdraws what is recommended for Deployments that are no longer selected, and later deletes it.
-pub async fn release(cluster: &Cluster, writer: &Writer, matched: &BTreeMap<Key, Matched>) {
-    for known in cluster.recommendations.all() {
-        let key = (known.object.namespace().unwrap_or_default(), known.object.name_any());
-        // Where the Deployment is gone, the garbage collector takes the Recommendation with it.
-        let orphaned = !matched.contains_key(&key) && cluster.deployments.get(&key.0, &key.1).is_some();
-        if orphaned && let Err(error) = one(&known, writer).await {
-            debug!(namespace = key.0, name = key.1, %error, "an orphan could not be released");
+#[derive(Default)]
+pub struct Orphans {
+    /// Workloads that do not have their own replicas again yet, and since when.
+    waiting: HashMap<Key, Instant>,
+}
+
+impl Orphans {
+    /// Looks after all of them. A live workload gets its own replicas back first.
+    pub async fn release(
+        &mut self,
+        cluster: &Cluster,
+        writer: &Writer,
+        requests: &Requests,
+        matched: &BTreeMap<Key, Matched>,
+    ) {
+        self.waiting.retain(|key, _| !matched.contains_key(key));
+        for known in cluster.recommendations.all() {
+            let key = (known.object.namespace().unwrap_or_default(), known.object.name_any());
+            // Where the Deployment is gone, the garbage collector takes the Recommendation with it.
+            let deployment = cluster.deployments.get(&key.0, &key.1);
+            let Some(deployment) = deployment.filter(|_| !matched.contains_key(&key)) else {
+                continue;
+            };
+            let steered = horizontal(cluster, &key.0, &key.1).is_some();
+            if !steered && !self.has_own_replicas(&key, &known, &deployment, requests).await {
+                continue;
+            }
+            self.waiting.remove(&key);
+            if let Err(error) = one(&known, writer).await {
+                debug!(namespace = key.0, name = key.1, %error, "an orphan could not be released");
+            }
         }
     }
+
+    /// Asks for re-admission of the scale until the Deployment has its own number, or it is clear that it gets none.
+    async fn has_own_replicas(
+        &mut self,
+        key: &Key,
+        known: &KnownRecommendation,
+        deployment: &Deployment,
+        requests: &Requests,
+    ) -> bool {
+        let Some((present, own)) = owed(known, deployment) else {
+            return true;
+        };
+        let since = *self.waiting.entry(key.clone()).or_insert_with(Instant::now);
+        match requests.scale(&key.0, &key.1, present).await {
+            Outcome::Done => {
+                info!(
+                    namespace = key.0,
+                    name = key.1,
+                    own,
+                    "no longer selected; it has its own replicas again"
+                );
+                true
+            }
+            Outcome::Refused(error) => {
+                warn!(
+                    namespace = key.0,
+                    name = key.1,
+                    own,
+                    error,
+                    "its own replicas could not be given back"
+                );
+                true
+            }
+            // A replica of the webhook that has not seen yet that nothing selects it, a rollout, or no answer.
+            Outcome::Unchanged | Outcome::NotAdmitted | Outcome::Failed(_) => since.elapsed() > GIVES_UP,
+        }
+    }
+}
+
+/// The replicas of a Deployment and its own number, where that is to be given back.
+fn owed(known: &KnownRecommendation, deployment: &Deployment) -> Option<(u32, u32)> {
+    let status = known.object.status.as_ref().filter(|status| status.live)?;
+    let original = status.original.as_ref()?.replicas?;
+    let own = noted_replicas(deployment).or_else(|| u32::try_from(original).ok())?;
+    let present = desired_replicas(deployment);
+    let same = known.owner == deployment.metadata.uid;
+    (same && present != 0 && present != own).then_some((present, own))
 }
 
 async fn one(known: &Arc<KnownRecommendation>, writer: &Writer) -> Result<(), WriteError> {
@@ -46,5 +124,51 @@ async fn one(known: &Arc<KnownRecommendation>, writer: &Writer) -> Result<(), Wr
             let released = status::unselected(&whole.status.clone().unwrap_or_default(), now);
             writer.recommendation_status(&whole, &released).await.map(|_| ())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn known(live: bool) -> KnownRecommendation {
+        let object = json!({
+            "apiVersion": "optimizer.valence.io/v1alpha1", "kind": "Recommendation",
+            "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}},
+            "status": {"replicas": 5, "live": live, "original": {"replicas": 2}},
+        });
+        KnownRecommendation {
+            object: Arc::new(serde_json::from_value(object).unwrap()),
+            plan: None,
+            owner: Some("uid".to_owned()),
+        }
+    }
+
+    fn deployment(replicas: u32, uid: &str) -> Deployment {
+        serde_json::from_value(json!({
+            "metadata": {"name": "web", "namespace": "shop", "uid": uid},
+            "spec": {"replicas": replicas, "selector": {}, "template": {}},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_live_workload_is_owed_its_own_replicas() {
+        assert_eq!(owed(&known(true), &deployment(5, "uid")), Some((5, 2)));
+        assert_eq!(owed(&known(true), &deployment(2, "uid")), None, "it has them");
+        assert_eq!(owed(&known(true), &deployment(0, "uid")), None, "somebody stopped it");
+        assert_eq!(owed(&known(true), &deployment(5, "other")), None, "it was made anew");
+        assert_eq!(owed(&known(false), &deployment(5, "uid")), None, "they are its own");
+        let mut noted = deployment(5, "uid");
+        let record = (
+            valence_webhook::names::ORIGINAL.to_owned(),
+            json!({"replicas": 3}).to_string(),
+        );
+        noted.metadata.annotations = Some([record].into());
+        assert_eq!(owed(&known(true), &noted), Some((5, 3)));
     }
 }

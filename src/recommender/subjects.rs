@@ -209,7 +209,7 @@ fn selector(budget: &PodDisruptionBudget) -> Option<Selector> {
 }
 
 /// The HorizontalPodAutoscaler that scales a Deployment.
-fn horizontal(cluster: &Cluster, namespace: &str, deployment: &str) -> Option<Arc<HorizontalPodAutoscaler>> {
+pub fn horizontal(cluster: &Cluster, namespace: &str, deployment: &str) -> Option<Arc<HorizontalPodAutoscaler>> {
     let targets = |autoscaler: &Arc<HorizontalPodAutoscaler>| {
         let target = &autoscaler.spec.scale_target_ref;
         target.kind == "Deployment" && target.name == deployment

@@ -17,6 +17,7 @@ mod plane;
 mod process;
 mod readmission;
 mod real;
+mod release;
 
 /// Makes two tests of a case, one for each control plane.
 macro_rules! on_both {

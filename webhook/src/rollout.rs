@@ -51,7 +51,10 @@ struct Progress {
 impl Progress {
     /// Numbers of an older generation say nothing about this one.
     fn is_under_way(&self) -> bool {
-        let is_behind = self.observed.zip(self.generation).is_some_and(|(observed, now)| observed < now);
+        let is_behind = self
+            .observed
+            .zip(self.generation)
+            .is_some_and(|(observed, now)| observed < now);
         self.paused || is_behind || self.updated < self.all
     }
 }
@@ -78,9 +81,21 @@ mod tests {
     #[test]
     fn the_numbers_count_only_for_their_own_generation() {
         assert!(!both(json!({}), false), "nothing is known to run");
-        assert!(!both(json!({"replicas": 4, "updatedReplicas": 4, "observedGeneration": 3}), false));
-        assert!(both(json!({"replicas": 4, "updatedReplicas": 1, "observedGeneration": 3}), false));
-        assert!(both(json!({"replicas": 4, "updatedReplicas": 4, "observedGeneration": 2}), false));
-        assert!(both(json!({"replicas": 4, "updatedReplicas": 4, "observedGeneration": 3}), true));
+        assert!(!both(
+            json!({"replicas": 4, "updatedReplicas": 4, "observedGeneration": 3}),
+            false
+        ));
+        assert!(both(
+            json!({"replicas": 4, "updatedReplicas": 1, "observedGeneration": 3}),
+            false
+        ));
+        assert!(both(
+            json!({"replicas": 4, "updatedReplicas": 4, "observedGeneration": 2}),
+            false
+        ));
+        assert!(both(
+            json!({"replicas": 4, "updatedReplicas": 4, "observedGeneration": 3}),
+            true
+        ));
     }
 }

@@ -6,7 +6,7 @@
 //! not at work, and nothing is asked for.
 
 mod compare;
-mod requests;
+pub mod requests;
 pub mod services;
 
 use std::collections::HashMap;
