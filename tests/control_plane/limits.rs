@@ -74,16 +74,20 @@ async fn a_limit_range_of_containers_caps(cluster: Cluster) {
 async fn a_limit_range_of_pods_caps(cluster: Cluster) {
     let (deployment, pod) = open_shop(&cluster).await;
     recommend(&cluster, &deployment, 5).await;
-    cluster
-        .apply(&limit_range(
-            &json!({"type": "Pod", "max": {"cpu": "700m", "memory": "800Mi"}}),
-        ))
-        .await;
+    let bounds = json!({"type": "Pod", "max": {"cpu": "700m", "memory": "800Mi"}, "min": {"cpu": "500m"}});
+    cluster.apply(&limit_range(&bounds)).await;
     let made = made_with_a_warning(&cluster, &pod, "LimitRange tight bounds the resources of the pod").await;
     let limit = |name: &str| mebibytes(&container(&made, name).unwrap()["resources"]["limits"]["memory"]);
     let (application, sidecar) = (limit("application"), limit("envoy"));
     assert!(application + sidecar <= 800, "{application} and {sidecar}");
     assert!(application >= 512, "what was asked for is not cut: {application}");
+    let request = |name: &str| container(&made, name).unwrap()["resources"]["requests"]["cpu"].clone();
+    let millicores = |name: &str| valence_webhook::quantity::millicores(request(name).as_str().unwrap()).unwrap();
+    assert_eq!(
+        millicores("application") + millicores("envoy"),
+        500,
+        "not below the least"
+    );
 }
 
 async fn a_quota_caps_to_what_is_left(cluster: Cluster) {

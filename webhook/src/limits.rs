@@ -1,5 +1,7 @@
 //! What LimitRanges and ResourceQuotas leave room for.
 
+mod pod;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -80,6 +82,9 @@ impl Limits {
             fits: true,
         };
         self.demand_limits(demands);
+        if already.is_empty() {
+            self.default_limits(demands);
+        }
         for (name, item) in self.items("Container") {
             for demand in demands.iter_mut() {
                 if hold_container(item, &mut demand.wanted) {
@@ -92,11 +97,13 @@ impl Limits {
         }
         for (name, item) in self.items("Pod") {
             let note = format!("LimitRange {name} bounds the resources of the pod");
-            hold_pod(item, demands, untouched, &note, &mut held);
+            pod::hold(item, demands, untouched, &note, &mut held);
         }
         for quota in &self.quotas {
             hold_quota(quota, demands, untouched, already, &mut held);
         }
+        let mut pods = self.items("Pod");
+        held.fits &= pods.all(|(_, item)| pod::respects(item, demands, untouched));
         held.notes.dedup();
         held
     }
@@ -139,6 +146,20 @@ impl Limits {
             })
     }
 
+    /// A new container without a limit would get the usual one of the namespace after us, though its request is above it.
+    fn default_limits(&self, demands: &mut [Demand]) {
+        for (_, item) in self.items("Container") {
+            for kind in Kind::ALL {
+                let default = amount(item.default.as_ref(), kind.name(), kind);
+                for demand in demands.iter_mut() {
+                    let pair = demand.wanted.pair_mut(kind);
+                    pair.limit = pair.limit.or(default);
+                    *pair = pair.consistent();
+                }
+            }
+        }
+    }
+
     /// A quota on limits refuses containers that have none.
     fn demand_limits(&self, demands: &mut [Demand]) {
         for kind in Kind::ALL {
@@ -179,11 +200,15 @@ fn hold_container(item: &LimitRangeItem, amounts: &mut Amounts) -> bool {
     differs(&before, amounts)
 }
 
+/// How many times as large as the request a limit may be.
+fn ratio(item: &LimitRangeItem, kind: Kind) -> Option<f64> {
+    let ratios = item.max_limit_request_ratio.as_ref()?;
+    quantity::value(&ratios.get(kind.name())?.0).filter(|ratio| *ratio >= 1.0)
+}
+
 /// Raises the request where the limit is too many times as large.
 fn hold_ratio(item: &LimitRangeItem, kind: Kind, pair: &mut Pair) {
-    let ratios = item.max_limit_request_ratio.as_ref();
-    let ratio = ratios.and_then(|ratios| quantity::value(&ratios.get(kind.name())?.0));
-    let Some(ratio) = ratio.filter(|ratio| *ratio >= 1.0) else {
+    let Some(ratio) = ratio(item, kind) else {
         return;
     };
     let request = pair.request.unwrap_or_default() as f64;
@@ -199,17 +224,6 @@ fn differs(before: &Amounts, after: &Amounts) -> bool {
         let (before, after) = (before.pair(*kind), after.pair(*kind));
         changed(before.request, after.request) || changed(before.limit, after.limit)
     })
-}
-
-fn hold_pod(item: &LimitRangeItem, demands: &mut [Demand], untouched: &[Amounts], note: &str, held: &mut Held) {
-    for kind in Kind::ALL {
-        let Some(max) = amount(item.max.as_ref(), kind.name(), kind) else {
-            continue;
-        };
-        for pick in [REQUEST, LIMIT] {
-            fit(demands, untouched, kind, pick, max, note, held);
-        }
-    }
 }
 
 fn hard(quota: &ResourceQuota) -> Option<&BTreeMap<String, Quantity>> {

@@ -107,6 +107,10 @@ fn apply(arrival: &Arrival<'_, '_>, choice: Choice, outcome: &mut Outcome) {
         told = Outcome::default();
         rewriting = Rewriting::of(arrival, None, &mut told);
     }
+    if !rewriting.fits {
+        // Then it is as its owner wants it, and whatever comes of it is not of our making.
+        rewriting.leave();
+    }
     outcome.warnings.append(&mut told.warnings);
     outcome.notices.append(&mut told.notices);
     write(arrival, injection.as_ref(), &rewriting, outcome);

@@ -146,6 +146,11 @@ impl Rewriting {
         rest.chain(current.sidecars.iter().copied()).collect()
     }
 
+    /// Leaves every container as it is.
+    pub fn leave(&mut self) {
+        self.containers.clear();
+    }
+
     /// Writes the amounts and the records of them.
     pub fn patch(&self, spec: &PodSpec<'_>, annotations: &mut Annotations<'_, '_>, outcome: &mut Outcome) {
         let changed: Vec<_> = self
