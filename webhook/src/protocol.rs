@@ -97,6 +97,13 @@ pub fn is_well_known_other(port: i64) -> bool {
     PORTS.contains(&port)
 }
 
+/// Numbers under which HTTP without TLS is usual.
+#[must_use]
+pub fn is_well_known_http(port: i64) -> bool {
+    const PORTS: [i64; 8] = [80, 3000, 4000, 5000, 8000, 8008, 8888, 9000];
+    PORTS.contains(&port) || (8080..8090).contains(&port)
+}
+
 /// Names of ports that serve the operators of an application rather than its users.
 #[must_use]
 pub fn is_auxiliary(name: &str) -> bool {

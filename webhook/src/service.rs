@@ -17,7 +17,7 @@ use crate::plans::names;
 use crate::protocol::{Protocol, by_port_name};
 use crate::record::{self, Annotations};
 use crate::review::Request;
-use crate::services::{Backend, TARGET_PORTS, template_port};
+use crate::services::{Backend, TARGET_PORTS, template_leads, template_port};
 use crate::view::{Metadata, PortReference, Service, ServicePort, ServiceSpec};
 
 /// Name of the metrics port, as in the hand-written form.
@@ -207,7 +207,7 @@ impl ServiceAdmission<'_, '_> {
             return None;
         }
         if names.all(|name| name == Some(first)) {
-            return Some(first.to_owned());
+            return self.leading_name(port, first, number, outcome);
         }
         let unnamed = self
             .backends
@@ -222,6 +222,23 @@ impl ServiceAdmission<'_, '_> {
             self.name(),
         ));
         None
+    }
+
+    /// A name that all give to the port, where it leads there: another container may have the same name.
+    fn leading_name(&self, port: &ServicePort<'_>, name: &str, number: i64, outcome: &mut Outcome) -> Option<String> {
+        let leads = self.backends.iter().all(|backend| backend.leads(name, number))
+            && self
+                .deployments
+                .iter()
+                .all(|deployment| template_leads(deployment, name, number));
+        if !leads {
+            outcome.warn(format!(
+                "port {} of Service {} keeps sending to {number} past Envoy: {name} is the name of another container's port too",
+                port.number(),
+                self.name(),
+            ));
+        }
+        leads.then(|| name.to_owned())
     }
 
     /// Nobody names the port: that is worth telling where somebody has it.
@@ -239,19 +256,25 @@ impl ServiceAdmission<'_, '_> {
         }
     }
 
-    /// The metrics port is not put on a load balancer, unless its owner says so.
+    /// The metrics port is not put where it could be reached from outside, unless the owner says so.
     fn shows_metrics(&self, outcome: &mut Outcome) -> bool {
         let wish = self.metadata.annotation(names::EXPOSE_METRICS);
-        let balanced = self.spec.type_.as_deref() == Some("LoadBalancer");
-        if balanced && wish.is_none() {
+        let inside = matches!(self.spec.type_.as_deref(), None | Some("ClusterIP"));
+        let open = !inside
+            || self
+                .spec
+                .external_ips
+                .as_ref()
+                .is_some_and(|addresses| !addresses.is_empty());
+        if open && wish.is_none() {
             outcome.warn(format!(
-                "Service {} is a load balancer: port {} is not added to it (annotate {}: \"true\" to have it)",
+                "Service {} can be reached from outside: port {} is not added to it (annotate {}: \"true\" to have it)",
                 self.name(),
                 names::METRICS_PORT,
                 names::EXPOSE_METRICS,
             ));
         }
-        wish.map_or(!balanced, |wish| wish == "true")
+        wish.map_or(!open, |wish| wish == "true")
     }
 
     fn add_label(&self, after: &mut Map<String, Value>, outcome: &mut Outcome) {

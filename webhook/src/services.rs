@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ContainerPort, Pod, Service};
+use k8s_openapi::api::core::v1::{ContainerPort, Pod, PodSpec, Service};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::plans::names;
@@ -100,6 +100,16 @@ impl<'p> Backend<'p> {
         self.declared(number)?.name.as_deref()
     }
 
+    /// Whether a Service that sends to this name reaches what was written as this number.
+    pub fn leads(&self, name: &str, number: i64) -> bool {
+        let expected = if self.fronted == Some(number) {
+            i64::from(names::TRAFFIC_PORT)
+        } else {
+            number
+        };
+        self.pod.spec.as_ref().and_then(|spec| reached(spec, name)) == Some(expected)
+    }
+
     /// Whether it says that it has a port.
     pub fn has_port(&self, number: i64) -> bool {
         self.fronted == Some(number) || self.declared(number).is_some()
@@ -112,6 +122,29 @@ impl<'p> Backend<'p> {
     }
 }
 
+/// Whether a Service that sends to this name reaches this number in pods of a template.
+pub(crate) fn template_leads(deployment: &Deployment, name: &str, number: i64) -> bool {
+    let spec = deployment.spec.template.spec.as_ref();
+    spec.and_then(|spec| reached(spec, name)) == Some(number)
+}
+
+/// The number that a name stands for in a pod: of the first container that has it, and of sidecars after them.
+fn reached(spec: &PodSpec, name: &str) -> Option<i64> {
+    let sidecars = spec.init_containers.iter().flatten();
+    let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    let mut ports = spec
+        .containers
+        .iter()
+        .chain(sidecars)
+        .flat_map(|container| container.ports.iter().flatten());
+    let port = ports.find(|port| is_tcp(port) && port.name.as_deref() == Some(name))?;
+    Some(i64::from(port.container_port))
+}
+
+fn is_tcp(port: &ContainerPort) -> bool {
+    port.protocol.as_deref().unwrap_or("TCP") == "TCP"
+}
+
 /// The port that the template of a Deployment declares under a number.
 pub(crate) fn template_port(deployment: &Deployment, number: i64) -> Option<&ContainerPort> {
     let containers = deployment.spec.template.spec.iter().flat_map(|spec| &spec.containers);
@@ -122,5 +155,5 @@ pub(crate) fn template_port(deployment: &Deployment, number: i64) -> Option<&Con
 }
 
 fn find_port<'p>(mut ports: impl Iterator<Item = &'p ContainerPort>, number: i64) -> Option<&'p ContainerPort> {
-    ports.find(|port| i64::from(port.container_port) == number && port.protocol.as_deref().unwrap_or("TCP") == "TCP")
+    ports.find(|port| i64::from(port.container_port) == number && is_tcp(port))
 }

@@ -322,6 +322,8 @@ view! {
     PortAction {
         /// The port.
         port: PortReference<'a>,
+        /// `HTTP` or `HTTPS` of an HTTP request.
+        scheme: Text<'a>,
     }
 }
 
@@ -377,6 +379,9 @@ view! {
         type_: Text<'a>,
         /// Labels of the pods.
         selector: Pairs<'a>,
+        /// Addresses outside of the cluster that lead to it.
+        #[serde(rename = "externalIPs")]
+        external_ips: Vec<Text<'a>>,
         /// Ports.
         ports: Vec<ServicePort<'a>>,
     }

@@ -13,7 +13,9 @@ use crate::admission::Context;
 use crate::outcome::Outcome;
 use crate::patch::Patch;
 use crate::plans::{Plans, names};
-use crate::protocol::{Protocol, by_annotation, by_app_protocol, by_port_name, is_auxiliary, is_well_known_other};
+use crate::protocol::{
+    Protocol, by_annotation, by_app_protocol, by_port_name, is_auxiliary, is_well_known_http, is_well_known_other,
+};
 use crate::services::{self, Renamed};
 use crate::view::{Container, ContainerPort, Metadata, Pod, PodSpec, PortAction, PortReference, Probe};
 use crate::workload::Workload;
@@ -70,6 +72,40 @@ fn number(number: i64) -> Option<u16> {
 /// # Errors
 /// Says why there is none.
 pub(super) fn find(arrival: &Arrival<'_, '_>) -> Result<Fronted, String> {
+    let fronted = chosen(arrival)?;
+    match fronted
+        .name
+        .as_deref()
+        .and_then(|name| namesake(arrival.spec, fronted.container, name))
+    {
+        None => Ok(fronted),
+        Some(other) => Err(format!(
+            "container {other} names a port {} too, and Services that send to that name would reach it instead of Envoy",
+            fronted.name.as_deref().unwrap_or_default(),
+        )),
+    }
+}
+
+/// Another container with a port of the same name: a Service reaches the first that it finds.
+fn namesake<'s>(spec: &'s PodSpec<'_>, container: usize, name: &str) -> Option<&'s str> {
+    let others = spec
+        .containers()
+        .iter()
+        .enumerate()
+        .filter(|(position, _)| *position != container);
+    let sidecars = spec
+        .init_containers()
+        .iter()
+        .filter(|container| container.restarts_always());
+    let mut all = others.map(|(_, container)| container).chain(sidecars);
+    let has_name = |container: &&Container<'_>| {
+        let mut ports = container.ports().iter();
+        ports.any(|port| port.is_tcp() && port.name() == Some(name))
+    };
+    all.find(has_name).map(Container::name)
+}
+
+fn chosen(arrival: &Arrival<'_, '_>) -> Result<Fronted, String> {
     let services = selecting(arrival.context.plans, arrival);
     let all_families = services.iter().any(|service| has_two_families(service));
     let candidates = candidates(arrival, &services);
@@ -78,13 +114,14 @@ pub(super) fn find(arrival: &Arrival<'_, '_>) -> Result<Fronted, String> {
     }
     let best = candidates
         .iter()
-        .filter(|candidate| candidate.protocol != Some(Protocol::Other))
+        .filter(|candidate| candidate.protocol == Some(Protocol::Http))
         .min_by_key(|candidate| candidate.rank());
     let found = best.and_then(|best| best.fronted(all_families));
     let mut fronted = found.ok_or_else(|| {
         format!(
-            "no container declares a port that speaks HTTP (name one http, or annotate the template with {})",
-            names::PORT
+            "no container declares a port that is known to speak HTTP (name one http, or annotate the template with {} or {})",
+            names::PORT,
+            names::PROTOCOL,
         )
     })?;
     fronted.name = fronted
@@ -146,7 +183,7 @@ fn candidates<'c>(arrival: &'c Arrival<'_, '_>, services: &[Arc<Service>]) -> Ve
         .collect()
 }
 
-/// By appProtocol, then by name, then by annotation; last by what is usual.
+/// By what the kubelet is told to speak TLS to, by appProtocol, then by name, then by annotation; last by what is usual.
 fn protocol(
     container: &Container<'_>,
     port: &ContainerPort<'_>,
@@ -156,17 +193,23 @@ fn protocol(
     let app_protocol = targets(services, port).find_map(|target| by_app_protocol(target.app_protocol.as_deref()?));
     let own_name = || by_port_name(port.name()?);
     let service_name = || targets(services, port).find_map(|target| by_port_name(target.name.as_deref()?));
-    let usual = || is_well_known_other(port.number()).then_some(Protocol::Other);
-    let probed = || is_probed_by_http(container, port).then_some(Protocol::Http);
+    let other = || is_well_known_other(port.number()).then_some(Protocol::Other);
+    let probed = || is_probed(container, port, false).then_some(Protocol::Http);
+    let usual = || (is_well_known_http(port.number()) || is_behind_80(services, port)).then_some(Protocol::Http);
+    if is_probed(container, port, true) {
+        return Some(Protocol::Other);
+    }
     app_protocol
         .or_else(own_name)
         .or_else(service_name)
         .or(annotated)
-        .or_else(usual)
+        .or_else(other)
         .or_else(probed)
+        .or_else(usual)
 }
 
-fn is_probed_by_http(container: &Container<'_>, port: &ContainerPort<'_>) -> bool {
+/// Whether a probe speaks HTTP to a port, with TLS or without.
+fn is_probed(container: &Container<'_>, port: &ContainerPort<'_>, tls: bool) -> bool {
     let probes = [
         &container.liveness_probe,
         &container.readiness_probe,
@@ -174,11 +217,17 @@ fn is_probed_by_http(container: &Container<'_>, port: &ContainerPort<'_>) -> boo
     ];
     let actions = probes.into_iter().flatten().filter_map(|probe| probe.http_get.as_ref());
     actions
+        .filter(|action| (action.scheme.as_deref() == Some("HTTPS")) == tls)
         .filter_map(|action| action.port.as_ref())
         .any(|reference| match reference {
             PortReference::Number(number) => *number == port.number(),
             PortReference::Name(name) => Some(&**name) == port.name(),
         })
+}
+
+/// Whether a Service offers a port under the number of the web.
+fn is_behind_80(services: &[Arc<Service>], port: &ContainerPort<'_>) -> bool {
+    targets(services, port).any(|target| target.port == 80)
 }
 
 /// Services that select a pod.
