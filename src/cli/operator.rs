@@ -11,14 +11,15 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use valence_certs::{Certificates, Managed, Options as CertificateOptions, Source};
 use valence_webhook::{Admission, Plans, notices};
 
 use super::capabilities;
 use super::run::Arguments;
 use crate::cache::Cluster;
-use crate::recommender::lease::{Candidate, Leadership, Pace};
+use crate::recommender::lease::{Candidate, Pace};
+use crate::recommender::pulse::Pulse;
 use crate::recommender::{Options, Recommender};
 use crate::report::events::{Events, relay};
 use crate::report::metrics::{Metrics, certificates, server};
@@ -90,7 +91,6 @@ impl Operator {
         let metrics = Metrics::new(Arc::clone(&board))?;
         certificates::register(&metrics.registry, self.certificates.status())?;
         self.admit(client, &metrics).await?;
-        self.serve_metrics(metrics.clone()).await?;
         self.serve_page(Arc::clone(&board)).await?;
         if let Some(target) = self.arguments.statsd.clone() {
             self.tasks.spawn(statsd::run(
@@ -100,9 +100,8 @@ impl Operator {
                 self.close.clone(),
             ));
         }
-        let leadership = self.compete(client);
-        self.recommend(client, leadership, board, metrics);
-        Ok(())
+        let pulses = self.recommend(client, board, metrics.clone());
+        self.serve_metrics(metrics, pulses).await
     }
 
     /// Serves admission from the caches of this replica.
@@ -133,7 +132,7 @@ impl Operator {
         Ok(())
     }
 
-    async fn serve_metrics(&mut self, metrics: Metrics) -> anyhow::Result<()> {
+    async fn serve_metrics(&mut self, metrics: Metrics, pulses: Vec<Pulse>) -> anyhow::Result<()> {
         let listener = self.listen(self.arguments.metrics_port).await?;
         let (cluster, certificates, retire) = (
             Arc::clone(&self.cluster),
@@ -141,7 +140,8 @@ impl Operator {
             self.retire.clone(),
         );
         let readiness = Arc::new(move || missing(&cluster, &certificates, &retire));
-        let serving = server::serve(listener, metrics, readiness, self.close.clone());
+        let liveness = Arc::new(move || pulses.iter().all(Pulse::is_alive));
+        let serving = server::serve(listener, metrics, readiness, liveness, self.close.clone());
         self.tasks.spawn(async move {
             if let Err(error) = serving.await {
                 warn!(%error, "metrics are no longer served");
@@ -168,14 +168,10 @@ impl Operator {
         listen(self.arguments.listen_address, port).await
     }
 
-    fn compete(&mut self, client: &Client) -> Leadership {
+    /// Competes for the Lease and recommends while it is held; what comes back beats while that gets on.
+    fn recommend(&mut self, client: &Client, board: Arc<Board>, metrics: Metrics) -> Vec<Pulse> {
         let (candidate, leadership) =
             Candidate::new(client.clone(), &self.arguments.namespace, instance(), Pace::default());
-        self.tasks.spawn(candidate.run(self.close.clone()));
-        leadership
-    }
-
-    fn recommend(&mut self, client: &Client, leadership: Leadership, board: Arc<Board>, metrics: Metrics) {
         let options = Options {
             scrape_interval: self.arguments.scrape_interval,
             decision_interval: self.arguments.decision_interval,
@@ -185,19 +181,29 @@ impl Operator {
             instance: instance(),
         };
         let recommender = Recommender::new(client, Arc::clone(&self.cluster), leadership, board, metrics, options);
+        let pulses = recommender.pulses();
+        self.tasks
+            .spawn(candidate.while_alive(pulses.clone()).run(self.close.clone()));
         self.tasks.spawn(recommender.run(self.retire.clone()));
+        pulses
     }
 
     /// Runs until SIGTERM or SIGINT, then takes everything down in order: first this replica is no longer ready and the
     /// recommender writes what it learnt; then, when nobody sends admission any more, what is under way is answered.
     ///
     /// # Errors
-    /// When signals cannot be received.
+    /// When signals cannot be received, or when a part ended by itself: the rest is taken down in the same order, and the
+    /// kubelet starts all of it anew.
     pub async fn run(mut self) -> anyhow::Result<()> {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        tokio::select! {
-            _ = terminate.recv() => info!("told to stop"),
-            _ = interrupt.recv() => info!("interrupted"),
+        let ended = tokio::select! {
+            _ = terminate.recv() => { info!("told to stop"); None }
+            _ = interrupt.recv() => { info!("interrupted"); None }
+            Some(ended) = self.tasks.join_next() => Some(ended),
+            Some(ended) = self.followers.join_next() => Some(ended),
+        };
+        if let Some(ended) = &ended {
+            error!(?ended, "a part of the operator ended by itself");
         }
         self.retire.cancel();
         tokio::time::sleep(LEAVING).await;
@@ -208,7 +214,10 @@ impl Operator {
         }
         self.followers.abort_all();
         info!("stopped");
-        Ok(())
+        match ended {
+            None => Ok(()),
+            Some(ended) => anyhow::bail!("a part of the operator ended by itself: {ended:?}"),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! need not agree.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -17,7 +18,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
+
+use super::pulse::Pulse;
 
 /// Name of the Lease.
 pub const NAME: &str = "valence-recommender";
@@ -47,6 +50,7 @@ impl Default for Pace {
 #[derive(Clone, Debug)]
 pub struct Leadership {
     trusted_until: Arc<Mutex<Option<Instant>>>,
+    terms: Arc<AtomicU64>,
     changes: watch::Receiver<bool>,
 }
 
@@ -55,6 +59,19 @@ impl Leadership {
     #[must_use]
     pub fn holds(&self) -> bool {
         self.trusted_until.lock().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Whether this replica held the Lease last and has not heard of another holder, though it may not act: the API server
+    /// does not answer, or this process did not run.
+    #[must_use]
+    pub fn has_lapsed(&self) -> bool {
+        self.trusted_until.lock().is_some_and(|until| Instant::now() >= until)
+    }
+
+    /// How often this replica took the Lease from nobody or from another; what it remembers is good for one such term.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.terms.load(Ordering::Acquire)
     }
 
     /// Waits until this replica holds the Lease.
@@ -73,8 +90,10 @@ pub struct Candidate {
     identity: String,
     pace: Pace,
     trusted_until: Arc<Mutex<Option<Instant>>>,
+    terms: Arc<AtomicU64>,
     changes: watch::Sender<bool>,
     seen: Option<Seen>,
+    pulses: Vec<Pulse>,
 }
 
 /// A sign of life of another holder.
@@ -89,9 +108,10 @@ impl Candidate {
     #[must_use]
     pub fn new(client: Client, namespace: &str, identity: String, pace: Pace) -> (Self, Leadership) {
         let (changes, receiver) = watch::channel(false);
-        let trusted_until = Arc::new(Mutex::new(None));
+        let (trusted_until, terms) = (Arc::new(Mutex::new(None)), Arc::new(AtomicU64::new(0)));
         let leadership = Leadership {
             trusted_until: Arc::clone(&trusted_until),
+            terms: Arc::clone(&terms),
             changes: receiver,
         };
         let leases = Api::namespaced(client, namespace);
@@ -101,22 +121,28 @@ impl Candidate {
                 identity,
                 pace,
                 trusted_until,
+                terms,
                 changes,
                 seen: None,
+                pulses: Vec::new(),
             },
             leadership,
         )
     }
 
+    /// Competes only while all of these beat: a replica that does not recommend shall not keep others from it.
+    #[must_use]
+    pub fn while_alive(self, pulses: Vec<Pulse>) -> Self {
+        Self { pulses, ..self }
+    }
+
     /// Competes until told to stop, then gives the Lease back so that others need not wait.
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let asked = Instant::now();
-            match timeout(self.pace.trust / 2, self.attempt()).await {
-                Ok(Ok(true)) => self.hold(asked + self.pace.trust),
-                Ok(Ok(false)) => self.lose(),
-                Ok(Err(error)) => debug!(%error, "the Lease could not be read or written"),
-                Err(_) => debug!("the Lease was not answered for in time"),
+            if self.pulses.iter().all(Pulse::is_alive) {
+                self.compete().await;
+            } else if self.trusted_until.lock().is_some_and(|until| Instant::now() < until) {
+                error!("the recommender does not get on; the Lease is left to others");
             }
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -124,6 +150,17 @@ impl Candidate {
             }
         }
         self.release().await;
+    }
+
+    async fn compete(&mut self) {
+        let asked = Instant::now();
+        match timeout(self.pace.trust / 2, self.attempt()).await {
+            Ok(Ok(true)) => self.hold(asked + self.pace.trust),
+            Ok(Ok(false)) => self.lose(),
+            // Nothing was heard of another holder: trust runs out by itself.
+            Ok(Err(error)) => debug!(%error, "the Lease could not be read or written"),
+            Err(_) => debug!("the Lease was not answered for in time"),
+        }
     }
 
     fn hold(&self, until: Instant) {
@@ -185,7 +222,8 @@ impl Candidate {
         }
     }
 
-    /// Writes the Lease over exactly what was read; `false` when somebody else was faster.
+    /// Writes the Lease over exactly what was read. A conflict is an error like any other: whoever was faster need not hold
+    /// the Lease, and the next attempt reads who does.
     async fn write(&self, read: Option<Lease>) -> Result<bool, kube::Error> {
         let fresh = read.is_none();
         let mut lease = read.unwrap_or_else(|| Lease {
@@ -203,11 +241,9 @@ impl Candidate {
         } else {
             self.leases.replace(NAME, &parameters, &lease).await
         };
-        match written {
-            Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
-            Err(error) => Err(error),
-        }
+        written?;
+        self.terms.fetch_add(u64::from(!mine), Ordering::Release);
+        Ok(true)
     }
 
     fn stamp(&self, spec: &mut LeaseSpec, mine: bool) {
@@ -248,4 +284,140 @@ fn holder(lease: &Lease) -> Option<&str> {
         .holder_identity
         .as_deref()
         .filter(|holder| !holder.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::convert::Infallible;
+
+    use http::{Method, Request, Response, StatusCode};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// An API server with one Lease.
+    #[derive(Clone, Default)]
+    struct Server {
+        lease: Arc<Mutex<Option<Value>>>,
+        refuses: Arc<Mutex<Option<(Method, u16)>>>,
+        asked: Arc<AtomicU64>,
+    }
+
+    impl Server {
+        fn client(&self) -> Client {
+            let server = self.clone();
+            let service = tower::service_fn(move |request: Request<Body>| {
+                let server = server.clone();
+                async move { Ok::<_, Infallible>(server.answer(request).await) }
+            });
+            Client::new(service, "valence-system")
+        }
+
+        async fn answer(&self, request: Request<Body>) -> Response<Body> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let (head, body) = request.into_parts();
+            if let Some((method, code)) = &*self.refuses.lock()
+                && *method == head.method
+            {
+                return failure(*code);
+            }
+            let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
+            let mut lease = self.lease.lock();
+            if head.method != Method::GET {
+                *lease = Some(serde_json::from_slice(&body).unwrap());
+            }
+            match &*lease {
+                Some(lease) => Response::new(lease.to_string().into_bytes().into()),
+                None => failure(404),
+            }
+        }
+
+        fn refuse(&self, method: Method, code: u16) {
+            *self.refuses.lock() = Some((method, code));
+        }
+
+        fn taken_by(&self, holder: &str) {
+            let mut lease = self.lease.lock();
+            lease.as_mut().unwrap()["spec"]["holderIdentity"] = json!(holder);
+        }
+    }
+
+    fn failure(code: u16) -> Response<Body> {
+        let reason = if code == 404 { "NotFound" } else { "Other" };
+        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": reason, "code": code});
+        let mut response = Response::new(status.to_string().into_bytes().into());
+        *response.status_mut() = StatusCode::from_u16(code).unwrap();
+        response
+    }
+
+    fn candidate(server: &Server) -> (Candidate, Leadership) {
+        let pace = Pace {
+            duration: Duration::from_secs(3600),
+            trust: LONG,
+            retry: Duration::from_millis(1),
+        };
+        Candidate::new(server.client(), "valence-system", "one".to_owned(), pace)
+    }
+
+    const LONG: Duration = Duration::from_secs(1800);
+
+    #[tokio::test]
+    async fn an_api_server_that_is_away_takes_trust_and_not_the_lead() {
+        let server = Server::default();
+        let (mut candidate, leadership) = candidate(&server);
+        candidate.compete().await;
+        assert!(leadership.holds());
+        let term = leadership.term();
+        server.refuse(Method::GET, 503);
+        // As if trust had run out since.
+        *candidate.trusted_until.lock() = Some(Instant::now());
+        candidate.compete().await;
+        assert!(!leadership.holds() && leadership.has_lapsed());
+        *server.refuses.lock() = None;
+        candidate.compete().await;
+        assert!(leadership.holds() && leadership.term() == term, "nobody led in between");
+    }
+
+    #[tokio::test]
+    async fn another_holder_takes_the_lead() {
+        let server = Server::default();
+        let (mut candidate, leadership) = candidate(&server);
+        candidate.compete().await;
+        let term = leadership.term();
+        server.taken_by("another");
+        candidate.compete().await;
+        assert!(!leadership.holds() && !leadership.has_lapsed());
+        // It gave the Lease back: what this replica remembers is of an earlier term.
+        server.taken_by("");
+        candidate.compete().await;
+        assert!(leadership.holds() && leadership.term() != term);
+    }
+
+    #[tokio::test]
+    async fn a_conflict_is_no_news_of_another_holder() {
+        let server = Server::default();
+        let (mut candidate, leadership) = candidate(&server);
+        candidate.compete().await;
+        server.refuse(Method::PUT, 409);
+        candidate.compete().await;
+        assert!(leadership.holds(), "it still trusts its last renewal");
+    }
+
+    #[tokio::test]
+    async fn who_does_not_get_on_leaves_the_lease_to_others() {
+        let server = Server::default();
+        let (candidate, leadership) = candidate(&server);
+        let stop = CancellationToken::new();
+        let dead = Pulse::new(Duration::ZERO);
+        let competing = tokio::spawn(candidate.while_alive(vec![dead]).run(stop.clone()));
+        for _ in 0..10 {
+            sleep(Duration::from_millis(2)).await;
+        }
+        stop.cancel();
+        competing.await.unwrap();
+        assert_eq!(server.asked.load(Ordering::Relaxed), 0);
+        assert!(!leadership.holds());
+    }
 }

@@ -9,6 +9,7 @@ mod converge;
 pub mod lease;
 mod managed;
 mod orphans;
+pub mod pulse;
 mod slo;
 mod status;
 mod subjects;
@@ -40,6 +41,7 @@ use converge::{Convergence, Converger};
 use lease::Leadership;
 use managed::Managed;
 use orphans::Orphans;
+use pulse::Pulse;
 use subjects::{Key, Matched};
 use write::{WriteError, Writer};
 
@@ -49,6 +51,10 @@ const AT_ONCE: usize = 16;
 /// A status whose decision did not change is written again after this many decision intervals: its measurements moved,
 /// and a successor shall not relearn more than that.
 const REFRESH_INTERVALS: u32 = 4;
+
+/// The loop is taken for dead when it has not got on for so many intervals, and for at least so long.
+const PATIENCE_INTERVALS: u32 = 4;
+const LEAST_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the recommender is told.
 #[derive(Clone, Debug)]
@@ -83,6 +89,9 @@ pub struct Recommender {
     clock: Clock,
     managed: BTreeMap<Key, Managed>,
     decided: Option<Instant>,
+    /// Term of the Lease that `managed` was learnt in.
+    term: u64,
+    pulse: Pulse,
 }
 
 impl Recommender {
@@ -102,6 +111,7 @@ impl Recommender {
             metrics.cycles.clone(),
             options.evict,
         );
+        let patience = LEAST_PATIENCE.max(PATIENCE_INTERVALS * options.scrape_interval.max(options.decision_interval));
         Self {
             writer: Writer::new(client.clone(), leadership.clone()),
             services: Readmission::new(
@@ -121,7 +131,15 @@ impl Recommender {
             clock: Clock::start(),
             managed: BTreeMap::new(),
             decided: None,
+            pulse: Pulse::new(patience),
+            term: 0,
         }
+    }
+
+    /// Beats while the loop gets on.
+    #[must_use]
+    pub fn pulses(&self) -> Vec<Pulse> {
+        vec![self.pulse.clone()]
     }
 
     /// Runs until told to stop; the last state of every model is written then.
@@ -146,12 +164,13 @@ impl Recommender {
     }
 
     async fn tick(&mut self) {
+        self.pulse.beat();
         let leads = self.leadership.holds();
         self.metrics.cycles.leader(leads);
         if !self.cluster.filled() {
             debug!(missing = ?self.cluster.missing(), "the caches are not filled yet");
-        } else if leads {
-            self.cycle().await;
+        } else if leads || self.leadership.has_lapsed() {
+            self.cycle(leads).await;
         } else {
             // What was learnt belongs to the new leader now, which continues from the checkpoints.
             self.managed.clear();
@@ -159,10 +178,19 @@ impl Recommender {
         }
     }
 
-    async fn cycle(&mut self) {
+    /// Measures and decides, and acts on it unless the Lease has lapsed: while the API server is away nothing that is
+    /// measured shall be lost.
+    async fn cycle(&mut self, acts: bool) {
         let matched = subjects::matched(&self.cluster);
+        // Another replica recommended in between: its checkpoints know more.
+        if self.term != self.leadership.term() {
+            self.term = self.leadership.term();
+            self.managed.clear();
+        }
         self.managed.retain(|key, _| matched.contains_key(key));
-        self.adopt(&matched).await;
+        if acts {
+            self.adopt(&matched).await;
+        }
         let subjects: Vec<Subject> = self
             .managed
             .keys()
@@ -176,7 +204,7 @@ impl Recommender {
             .is_none_or(|at| at.elapsed() + self.options.scrape_interval / 2 >= self.options.decision_interval);
         if due {
             self.decided = Some(Instant::now());
-            self.decide(&matched, &round).await;
+            self.decide(&matched, &round, acts).await;
         }
     }
 
@@ -187,9 +215,13 @@ impl Recommender {
             .iter()
             .filter(|(key, _)| !self.managed.contains_key(*key))
             .collect();
-        let writer = &self.writer;
+        let (writer, pulse) = (&self.writer, &self.pulse);
         let reads = unknown.into_iter().map(|(key, one)| -> BoxFuture<'_, _> {
-            Box::pin(async move { (key, one, writer.recommendation(&key.0, &key.1).await) })
+            Box::pin(async move {
+                let found = writer.recommendation(&key.0, &key.1).await;
+                pulse.beat();
+                (key, one, found)
+            })
         });
         let read = concurrently(AT_ONCE, reads.collect()).await;
         for (key, one, found) in read {
@@ -252,21 +284,23 @@ impl Recommender {
         }
     }
 
-    async fn decide(&mut self, matched: &BTreeMap<Key, Matched>, round: &Round) {
+    async fn decide(&mut self, matched: &BTreeMap<Key, Matched>, round: &Round, acts: bool) {
         let begun = Instant::now();
         let statuses = self.statuses(matched, round).await;
-        self.write(matched, statuses).await;
-        self.tell(matched).await;
-        self.metrics
-            .cycles
-            .slipped(matched.values().map(converge::slipped_pods).sum());
-        self.converge(matched).await;
-        self.services.look(&self.cluster, matched, &self.events).await;
-        let requests = self.converger.requests();
-        self.orphans
-            .release(&self.cluster, &self.writer, &requests, matched)
-            .await;
-        self.objectives(matched).await;
+        if acts {
+            self.write(matched, statuses).await;
+            self.tell(matched).await;
+            self.metrics
+                .cycles
+                .slipped(matched.values().map(converge::slipped_pods).sum());
+            self.converge(matched).await;
+            self.services.look(&self.cluster, matched, &self.events).await;
+            let requests = self.converger.requests();
+            self.orphans
+                .release(&self.cluster, &self.writer, &requests, matched)
+                .await;
+        }
+        self.objectives(matched, acts).await;
         let at_seconds = Timestamp::now().as_millisecond() as f64 / 1000.0;
         self.metrics
             .cycles
@@ -305,13 +339,14 @@ impl Recommender {
     }
 
     async fn write(&mut self, matched: &BTreeMap<Key, Matched>, statuses: Vec<(Key, RecommendationStatus)>) {
-        let (writer, cluster) = (&self.writer, &self.cluster);
+        let (writer, cluster, pulse) = (&self.writer, &self.cluster, &self.pulse);
         let jobs = statuses
             .into_iter()
             .filter_map(|(key, status)| Some((matched.get(&key)?, key, status)));
         let writes = jobs.map(|(one, key, status)| -> BoxFuture<'_, _> {
             Box::pin(async move {
                 let result = write_status(writer, cluster, one, &key, &status).await;
+                pulse.beat();
                 (key, status, result)
             })
         });
@@ -335,6 +370,7 @@ impl Recommender {
     /// Tells users by Events what they should look at.
     async fn tell(&self, matched: &BTreeMap<Key, Matched>) {
         for one in matched.values() {
+            self.pulse.beat();
             let about = about(one);
             match converge::slipped_pods(one) {
                 0 => self.events.settle(&about, "SidecarMissing"),
@@ -355,14 +391,17 @@ impl Recommender {
     }
 
     async fn converge(&mut self, matched: &BTreeMap<Key, Matched>) {
-        let (converger, now_seconds) = (&self.converger, self.clock.now_seconds());
+        let (converger, pulse, now_seconds) = (&self.converger, self.pulse.clone(), self.clock.now_seconds());
+        let pulse = &pulse;
         let mut jobs: Vec<BoxFuture<'_, (Key, Convergence)>> = Vec::new();
         for (key, managed) in &mut self.managed {
             let one = matched.get(key).filter(|one| one.bounds.live);
             if let (Some(one), Some(decision)) = (one, managed.decision.clone()) {
                 let (key, memory) = (key.clone(), std::mem::take(&mut managed.convergence));
                 jobs.push(Box::pin(async move {
-                    (key, converger.converge(one, &decision, memory, now_seconds).await)
+                    let memory = converger.converge(one, &decision, memory, now_seconds).await;
+                    pulse.beat();
+                    (key, memory)
                 }));
             }
         }
@@ -374,7 +413,7 @@ impl Recommender {
         }
     }
 
-    async fn objectives(&self, matched: &BTreeMap<Key, Matched>) {
+    async fn objectives(&self, matched: &BTreeMap<Key, Matched>, acts: bool) {
         let mut known = Vec::new();
         for namespace in self.cluster.objectives.namespaces() {
             let mut of_namespace = self.cluster.objectives.of(&namespace);
@@ -385,12 +424,14 @@ impl Recommender {
         let now = Timestamp::now();
         let writes = selected
             .iter()
+            .filter(|_| acts)
             .map(|one| -> BoxFuture<'_, ()> { Box::pin(self.objective(one, now)) });
         concurrently(AT_ONCE, writes.collect()).await;
         self.board.publish(board::of_leader(matched, &self.managed, &selected));
     }
 
     async fn objective(&self, selected: &slo::Selected<'_>, now: Timestamp) {
+        self.pulse.beat();
         let Some(object) = &selected.known.object else { return };
         let about = object.object_ref(&());
         match &selected.known.error {

@@ -16,10 +16,14 @@ use super::Metrics;
 /// What is missing before this replica can serve admission; empty when nothing is.
 pub type Readiness = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
+/// Whether this replica still works, so far as a restart would cure it.
+pub type Liveness = Arc<dyn Fn() -> bool + Send + Sync>;
+
 #[derive(Clone)]
 struct Source {
     metrics: Metrics,
     readiness: Readiness,
+    liveness: Liveness,
 }
 
 /// Serves until told to stop; requests under way are answered first.
@@ -30,21 +34,34 @@ pub async fn serve(
     listener: TcpListener,
     metrics: Metrics,
     readiness: Readiness,
+    liveness: Liveness,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let router = router(metrics, readiness);
+    let router = router(metrics, readiness, liveness);
     axum::serve(listener, router)
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
 }
 
 /// The routes.
-pub fn router(metrics: Metrics, readiness: Readiness) -> Router {
+pub fn router(metrics: Metrics, readiness: Readiness, liveness: Liveness) -> Router {
     Router::new()
         .route("/metrics", get(exposition))
-        .route("/healthz", get(|| async { "ok" }))
+        .route("/healthz", get(alive))
         .route("/readyz", get(ready))
-        .with_state(Source { metrics, readiness })
+        .with_state(Source {
+            metrics,
+            readiness,
+            liveness,
+        })
+}
+
+async fn alive(State(source): State<Source>) -> Response {
+    if (source.liveness)() {
+        "ok".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the recommender does not get on\n").into_response()
+    }
 }
 
 async fn exposition(State(source): State<Source>) -> Response {
@@ -67,5 +84,36 @@ async fn ready(State(source): State<Source>) -> Response {
             format!("waiting for {}\n", missing.join(", ")),
         )
             .into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use axum::body::Body;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::report::status::Board;
+
+    #[tokio::test]
+    async fn a_loop_that_hangs_is_told_to_the_kubelet() {
+        let alive = Arc::new(AtomicBool::new(true));
+        let liveness = Arc::clone(&alive);
+        let metrics = Metrics::new(Arc::new(Board::default())).unwrap();
+        let router = router(
+            metrics,
+            Arc::new(Vec::new),
+            Arc::new(move || liveness.load(Ordering::Relaxed)),
+        );
+        let health = || async {
+            let request = http::Request::get("/healthz").body(Body::empty()).unwrap();
+            router.clone().oneshot(request).await.unwrap().status()
+        };
+        assert_eq!(health().await, StatusCode::OK);
+        alive.store(false, Ordering::Relaxed);
+        assert_eq!(health().await, StatusCode::SERVICE_UNAVAILABLE);
     }
 }
