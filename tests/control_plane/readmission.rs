@@ -12,6 +12,7 @@ crate::on_both! {
     an_empty_patch_resizes_a_pod
     an_autoscaler_is_left_alone
     two_appliers_do_not_conflict_because_of_us
+    two_appliers_of_the_same_number_conflict_once_it_is_another
     a_rollout_keeps_its_pods
     a_released_workload_has_its_own_values_again
     who_fights_us_is_counted_by_user_agent
@@ -154,6 +155,32 @@ async fn two_appliers_do_not_conflict_because_of_us(cluster: Cluster) {
     );
     let replica_set = cluster.apply(&crate::objects::replica_set(&created)).await;
     cluster.would_inject(&pod(&replica_set, "web-1-a")).await;
+}
+
+/// Where two managers hold the same number they agree only while it is the number that is there. This cannot be helped
+/// from admission: whoever is live leaves `replicas` out of what is applied, and then nobody conflicts.
+async fn two_appliers_of_the_same_number_conflict_once_it_is_another(cluster: Cluster) {
+    cluster.apply(&crate::objects::namespace()).await;
+    cluster.apply(&crate::objects::objective()).await;
+    let whole = deployment();
+    let created = cluster.apply_as("one", &whole).await.accepted();
+    cluster.apply_as("other", &whole).await.accepted();
+    recommend(&cluster, &created, 5).await;
+    cluster.merge(SCALE, &json!({})).await.accepted();
+    let conflict = cluster.apply_as("one", &whole).await;
+    assert_eq!(conflict.code, 409, "{conflict:?}");
+    let message = conflict.body["message"].as_str().unwrap();
+    assert!(
+        message.contains("\"other\"") && message.contains(".spec.replicas"),
+        "{message}"
+    );
+    let mut without = whole.clone();
+    without["spec"].as_object_mut().unwrap().remove("replicas");
+    for manager in ["one", "other", "one"] {
+        let applied = cluster.apply_as(manager, &without).await;
+        assert_eq!(applied.code, 200, "{manager}: {applied:?}");
+        assert_eq!(applied.body["spec"]["replicas"], 5, "{manager}");
+    }
 }
 
 /// While pods of an older revision run, nothing is scaled in: the rollout needs them.
