@@ -7,3 +7,4 @@ mod live;
 mod objectives;
 mod rollouts;
 mod support;
+mod surroundings;

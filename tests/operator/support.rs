@@ -52,6 +52,11 @@ pub fn envoy(test: &str) -> Option<PathBuf> {
 impl Stage {
     /// A playground with so many replicas of the operator, ready to admit.
     pub async fn with_operators(replicas: usize) -> Self {
+        Self::with_arguments(replicas, &[]).await
+    }
+
+    /// The same with more arguments for the operator.
+    pub async fn with_arguments(replicas: usize, arguments: &[&str]) -> Self {
         let turn = ONE_AT_A_TIME.lock().await;
         let mut options = Options::from_environment().unwrap();
         options.images.valence = Some(env!("CARGO_BIN_EXE_valence").into());
@@ -63,13 +68,13 @@ impl Stage {
             playground,
             _turn: turn,
         };
-        stage.install(replicas).await;
+        stage.install(replicas, arguments).await;
         stage
     }
 
-    async fn install(&self, replicas: usize) {
+    async fn install(&self, replicas: usize, arguments: &[&str]) {
         for manifest in MANIFESTS {
-            let objects = valence_objects(manifest, replicas);
+            let objects = valence_objects(manifest, replicas, arguments);
             self.playground.apply_objects(objects).await.unwrap();
         }
         let operators = "app.kubernetes.io/component=operator";
@@ -179,12 +184,13 @@ impl Stage {
 }
 
 /// The objects of a manifest, the operator among them hurried.
-fn valence_objects(manifest: &str, replicas: usize) -> Vec<Value> {
+fn valence_objects(manifest: &str, replicas: usize, arguments: &[&str]) -> Vec<Value> {
     let mut objects = valence_playground::parse(manifest).unwrap();
     for object in objects.iter_mut().filter(|object| object["kind"] == "Deployment") {
         object["spec"]["replicas"] = json!(replicas);
         let container = &mut object["spec"]["template"]["spec"]["containers"][0];
-        container["args"] = json!(["run", "--scrape-interval=1s", "--decision-interval=1s", "--hurried"]);
+        let usual = ["run", "--scrape-interval=1s", "--decision-interval=1s", "--hurried"];
+        container["args"] = json!([&usual, arguments].concat());
         container["readinessProbe"]["periodSeconds"] = json!(1);
     }
     objects
