@@ -3,6 +3,7 @@
 pub mod api;
 pub mod cache;
 pub mod cli;
+mod clock;
 mod concurrently;
 pub mod core;
 pub mod recommender;

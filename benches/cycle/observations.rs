@@ -75,12 +75,12 @@ impl Application {
             before = below;
         }
         let pods = (0..self.pods)
-            .map(|index| self.pod(index, per_pod, load, now))
+            .map(|index| self.pod(index, per_pod as f64 / window, load, now))
             .collect();
         Observation {
             at_seconds: now,
             window_seconds: window,
-            arrivals: Some(total),
+            load_per_second: total as f64 / window,
             failures: 0,
             latency,
             pods,
@@ -89,7 +89,7 @@ impl Application {
         }
     }
 
-    fn pod(&mut self, index: usize, requests: u64, load: f64, now: f64) -> PodObservation {
+    fn pod(&mut self, index: usize, requests_per_second: f64, load: f64, now: f64) -> PodObservation {
         let used = load * self.demand_core_seconds * self.random.random_range(0.97..1.03) + 0.01;
         let container = |cpu: f64, memory: u64, request: f64| ContainerObservation {
             cpu: Some(Cores(cpu)),
@@ -109,7 +109,7 @@ impl Application {
             created_at_seconds: now - 7200.0,
             ready_at_seconds: Some(now - 7190.0),
             scraped: true,
-            requests,
+            requests_per_second,
             containers: [
                 ("app".to_owned(), container(used, 180 << 20, self.cpu)),
                 ("envoy".to_owned(), container(used / 8.0, 40 << 20, 0.1)),

@@ -39,7 +39,7 @@ pub fn scrapes(deployments: usize, pods: usize) {
     let mut wall = Vec::new();
     for round in 0..ROUNDS {
         let (begun, used) = (Instant::now(), process::thread_cpu_time());
-        let found = runtime.block_on(scraper.round(&subjects, 1_800_000_000.0 + 15.0 * round as f64));
+        let found = runtime.block_on(scraper.round(&subjects, || 1_800_000_000.0 + 15.0 * round as f64));
         let failures: usize = found.failures.iter().map(Vec::len).sum();
         assert_eq!(failures, 0, "{:?}", found.failures.iter().flatten().next());
         wall.push(begun.elapsed());

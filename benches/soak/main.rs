@@ -29,7 +29,7 @@ use valence::cache::Cluster;
 use valence::core::decision::Bounds;
 use valence::core::{Advisor, Settings};
 use valence::scrape::envoy;
-use valence::scrape::window::Tracks;
+use valence::scrape::window::{Beginning, Stamped, Tracks};
 use valence_webhook::{Admission, Endpoint, Metrics, Settings as AdmissionSettings, notices};
 
 const EXPOSITION: &[u8] = include_bytes!("../../webhook/tests/data/envoy.prometheus");
@@ -142,7 +142,15 @@ impl Day {
         for pod in 0..PODS {
             let reading = envoy::read(EXPOSITION).expect("the exposition is well-formed");
             let unique = format!("service-{index}-{generation}-{pod}");
-            let _ = self.tracks.window(&unique, reading, now, WINDOW_SECONDS, now - 3600.0);
+            let stamped = Stamped {
+                at_seconds: now,
+                reading,
+            };
+            let beginning = Beginning {
+                created_at_seconds: now - 3600.0,
+                ready_at_seconds: None,
+            };
+            let _ = self.tracks.window(&unique, stamped, WINDOW_SECONDS, beginning);
             self.scrapes += 1;
         }
     }

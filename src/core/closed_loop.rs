@@ -286,7 +286,7 @@ fn any_pod() -> impl Strategy<Value = PodObservation> {
             created_at_seconds: 1.8e9 - 2000.0,
             ready_at_seconds: (phase == PodPhase::Ready).then_some(1.8e9 + ready),
             scraped,
-            requests,
+            requests_per_second: requests as f64 / 15.0,
             containers: BTreeMap::from([("app".to_owned(), container)]),
         },
     )
@@ -307,8 +307,8 @@ proptest! {
             advisor.observe(&Observation {
                 at_seconds: at,
                 window_seconds: 15.0,
+                load_per_second: latency.total() as f64 / 15.0,
                 latency,
-                arrivals: None,
                 failures: 3,
                 pods,
                 template: "a".into(),

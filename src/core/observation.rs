@@ -12,11 +12,12 @@ pub struct Observation {
     pub at_seconds: f64,
     /// Length of the window in seconds.
     pub window_seconds: f64,
-    /// Response times of the requests that ended in the window, summed over the pods that were scraped.
+    /// Response times of the requests that ended since each pod was last scraped, summed over the pods that were scraped.
     pub latency: Histogram,
-    /// Requests that began in the window, over the same pods; `None` where it is not known. Under overload more begin than end.
-    pub arrivals: Option<u64>,
-    /// Requests that ended in the window with a server error.
+    /// Requests per second over the same pods, each over the time since it was last scraped itself: those that began, or
+    /// those that ended where that is more. Under overload more begin than end.
+    pub load_per_second: f64,
+    /// Requests that ended in the same time with a server error.
     pub failures: u64,
     /// Every pod of the Deployment that exists, scraped or not.
     pub pods: Vec<PodObservation>,
@@ -39,10 +40,10 @@ pub struct PodObservation {
     pub created_at_seconds: f64,
     /// When it became ready, in seconds since the Unix epoch.
     pub ready_at_seconds: Option<f64>,
-    /// Whether its sidecar answered the scrape; `requests` says nothing otherwise.
+    /// Whether its sidecar answered the scrape; `requests_per_second` says nothing otherwise.
     pub scraped: bool,
-    /// Requests that it answered in the window.
-    pub requests: u64,
+    /// Requests per second that it answered, over the time since it was last scraped.
+    pub requests_per_second: f64,
     /// Its containers by name, the sidecar among them.
     pub containers: BTreeMap<String, ContainerObservation>,
 }

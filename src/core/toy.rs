@@ -149,15 +149,14 @@ impl Toy {
             self.serve(at, &mut latency);
         }
         let kill = std::mem::take(&mut self.kill);
+        if !self.scraped {
+            latency = Histogram::empty(Arc::clone(&self.bounds));
+        }
         Observation {
             at_seconds: self.now,
             window_seconds: WINDOW,
-            latency: if self.scraped {
-                latency
-            } else {
-                Histogram::empty(Arc::clone(&self.bounds))
-            },
-            arrivals: None,
+            load_per_second: latency.total() as f64 / WINDOW,
+            latency,
             failures: 0,
             pods: self.pods.iter().map(|pod| self.pod(pod, kill)).collect(),
             template: self.template.clone(),
@@ -198,7 +197,7 @@ impl Toy {
             created_at_seconds: pod.created,
             ready_at_seconds: is_ready.then_some(pod.created + START_SECONDS),
             scraped: is_ready && self.scraped,
-            requests: (pod.used / self.per_request) as u64,
+            requests_per_second: (pod.used / self.per_request).floor() / WINDOW,
             containers: BTreeMap::from([("app".to_owned(), container)]),
         }
     }

@@ -67,13 +67,11 @@ impl Window {
             return None;
         }
         let present = present_pods(observation, &ready);
-        let ended = observation.latency.total();
-        let begun = observation.arrivals.unwrap_or(0).max(ended);
         let unseen = ready.len() as f64 / scraped as f64;
         Some(Self {
             at: observation.at_seconds,
             seconds: observation.window_seconds,
-            load: begun as f64 * unseen / observation.window_seconds,
+            load: observation.load_per_second * unseen,
             serving: ready
                 .iter()
                 .map(|pod| served_share(pod, observation))
@@ -88,7 +86,7 @@ impl Window {
             rolling: rolling(observation),
             desired: observation.desired_replicas,
             trust: trust(observation, &ready, warm_up_seconds),
-            pod_load: pod_load(&present, observation.window_seconds),
+            pod_load: pod_load(&present),
             containers: containers(&present, observation.at_seconds - warm_up_seconds),
         })
     }
@@ -142,16 +140,16 @@ fn trust(observation: &Observation, ready: &[&PodObservation], warm_up_seconds: 
     if cold || mixed || failing { 0.2 } else { 1.0 }
 }
 
-fn pod_load(pods: &[&PodObservation], seconds: f64) -> f64 {
+fn pod_load(pods: &[&PodObservation]) -> f64 {
     let scraped: Vec<f64> = pods
         .iter()
         .filter(|pod| pod.scraped)
-        .map(|pod| pod.requests as f64)
+        .map(|pod| pod.requests_per_second)
         .collect();
     if scraped.is_empty() {
         0.0
     } else {
-        scraped.iter().sum::<f64>() / scraped.len() as f64 / seconds
+        scraped.iter().sum::<f64>() / scraped.len() as f64
     }
 }
 
@@ -232,7 +230,7 @@ mod tests {
             created_at_seconds: ready_at - 40.0,
             ready_at_seconds: Some(ready_at),
             scraped,
-            requests: 150,
+            requests_per_second: 10.0,
             containers: [("app".to_owned(), container)].into(),
         }
     }
@@ -245,7 +243,7 @@ mod tests {
                 upper_bounds_seconds: [0.1].into(),
                 counts: vec![300, 0],
             },
-            arrivals: None,
+            load_per_second: 20.0,
             failures: 0,
             pods,
             template: "a".into(),

@@ -23,7 +23,8 @@ pub struct Managed {
     advisor: Advisor,
     objectives: Vec<Objective>,
     bounds: Bounds,
-    windows: VecDeque<(f64, f64, u64)>,
+    /// End and length of each window, and the requests per second that ended in it.
+    windows: VecDeque<(f64, f64, f64)>,
     /// Requests counted against each objective.
     pub counted: Vec<Counted>,
     /// Replicas as the user wrote them.
@@ -117,12 +118,11 @@ impl Managed {
             counted.requests += exceedance.total;
             counted.exceeding += exceedance.exceeding;
         }
-        if observation.pods.iter().any(|pod| pod.scraped) {
-            self.windows.push_back((
-                observation.at_seconds,
-                observation.window_seconds,
-                observation.latency.total(),
-            ));
+        let scraped = || observation.pods.iter().filter(|pod| pod.scraped);
+        if scraped().next().is_some() {
+            let ended = scraped().map(|pod| pod.requests_per_second).sum();
+            self.windows
+                .push_back((observation.at_seconds, observation.window_seconds, ended));
         }
         while self
             .windows
@@ -169,8 +169,8 @@ impl Managed {
     #[must_use]
     pub fn load_per_second(&self) -> Option<f64> {
         let seconds: f64 = self.windows.iter().map(|(_, window, _)| window).sum();
-        let requests: u64 = self.windows.iter().map(|(.., requests)| requests).sum();
-        (seconds > 0.0).then(|| requests as f64 / seconds)
+        let requests: f64 = self.windows.iter().map(|(_, window, load)| window * load).sum();
+        (seconds > 0.0).then(|| requests / seconds)
     }
 
     /// Pods that serve.

@@ -3,11 +3,11 @@
 //! One replica does this, the one that holds the Lease; it asks whether it still does before every write.
 
 pub mod board;
-mod clock;
 mod conditions;
 mod converge;
 pub mod lease;
 mod managed;
+mod measuring;
 mod orphans;
 pub mod pulse;
 mod slo;
@@ -23,23 +23,23 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, Resource, ResourceExt};
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::api::{Recommendation, RecommendationStatus};
 use crate::cache::Cluster;
+use crate::clock::Clock;
 use crate::concurrently::concurrently;
 use crate::core::Settings;
 use crate::report::events::Events;
 use crate::report::metrics::Metrics;
 use crate::report::status::Board;
-use crate::scrape::{Round, Scraper, Subject};
-use clock::Clock;
+use crate::scrape::{Round, Scraper};
 use converge::services::Readmission;
 use converge::{Convergence, Converger};
 use lease::Leadership;
 use managed::Managed;
+use measuring::{Measured, Measurer, Rounds};
 use orphans::Orphans;
 use pulse::Pulse;
 use subjects::{Key, Matched};
@@ -81,7 +81,7 @@ pub struct Recommender {
     converger: Converger,
     services: Readmission,
     orphans: Orphans,
-    scraper: Scraper,
+    rounds: Rounds,
     events: Events,
     board: Arc<Board>,
     metrics: Metrics,
@@ -91,11 +91,15 @@ pub struct Recommender {
     decided: Option<Instant>,
     /// Term of the Lease that `managed` was learnt in.
     term: u64,
+    /// Beat while this loop gets on, and while it is measured.
     pulse: Pulse,
+    measuring: Pulse,
 }
 
 impl Recommender {
     /// A recommender that acts while `leadership` holds.
+    ///
+    /// To be called within a runtime: measuring starts at once.
     #[must_use]
     pub fn new(
         client: &Client,
@@ -112,7 +116,18 @@ impl Recommender {
             options.evict,
         );
         let patience = LEAST_PATIENCE.max(PATIENCE_INTERVALS * options.scrape_interval.max(options.decision_interval));
+        let (pulse, measuring) = (Pulse::new(patience), Pulse::new(patience));
+        let clock = Clock::start();
+        let measurer = Measurer {
+            cluster: Arc::clone(&cluster),
+            leadership: leadership.clone(),
+            scraper: Scraper::new(client.clone(), options.scrape_interval, metrics.scrapes.clone()),
+            clock,
+            interval: options.scrape_interval,
+            pulse: measuring.clone(),
+        };
         Self {
+            rounds: measurer.start(),
             writer: Writer::new(client.clone(), leadership.clone()),
             services: Readmission::new(
                 converger.requests(),
@@ -121,56 +136,54 @@ impl Recommender {
             ),
             converger,
             orphans: Orphans::default(),
-            scraper: Scraper::new(client.clone(), options.scrape_interval, metrics.scrapes.clone()),
             events: Events::new(client.clone(), options.instance.clone()),
             cluster,
             leadership,
             board,
             metrics,
             options,
-            clock: Clock::start(),
+            clock,
             managed: BTreeMap::new(),
             decided: None,
-            pulse: Pulse::new(patience),
+            pulse,
+            measuring,
             term: 0,
         }
     }
 
-    /// Beats while the loop gets on.
+    /// Beat while this replica gets on.
     #[must_use]
     pub fn pulses(&self) -> Vec<Pulse> {
-        vec![self.pulse.clone()]
+        vec![self.pulse.clone(), self.measuring.clone()]
     }
 
-    /// Runs until told to stop; the last state of every model is written then.
+    /// Runs until told to stop; the last state of every model is written then. Ends earlier only by a fault.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut ticks = interval(self.options.scrape_interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let mut leadership = self.leadership.clone();
-            let waiting = self.managed.is_empty() && !self.leadership.holds();
+            let measured = tokio::select! {
+                () = stop.cancelled() => break,
+                measured = self.rounds.next() => measured,
+            };
+            let Some(measured) = measured else {
+                error!("nothing is measured any more");
+                break;
+            };
             tokio::select! {
                 () = stop.cancelled() => break,
-                _ = ticks.tick() => {}
-                // A new leader need not wait for the next tick.
-                () = leadership.gained(), if waiting => {}
-            }
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = self.tick() => {}
+                () = self.tick(measured) => {}
             }
         }
         self.flush().await;
     }
 
-    async fn tick(&mut self) {
+    async fn tick(&mut self, measured: Measured) {
         self.pulse.beat();
         let leads = self.leadership.holds();
         self.metrics.cycles.leader(leads);
         if !self.cluster.filled() {
             debug!(missing = ?self.cluster.missing(), "the caches are not filled yet");
         } else if leads || self.leadership.has_lapsed() {
-            self.cycle(leads).await;
+            self.cycle(leads, measured).await;
         } else {
             // What was learnt belongs to the new leader now, which continues from the checkpoints.
             self.managed.clear();
@@ -180,31 +193,34 @@ impl Recommender {
 
     /// Measures and decides, and acts on it unless the Lease has lapsed: while the API server is away nothing that is
     /// measured shall be lost.
-    async fn cycle(&mut self, acts: bool) {
-        let matched = subjects::matched(&self.cluster);
+    async fn cycle(&mut self, acts: bool, first: Measured) {
         // Another replica recommended in between: its checkpoints know more.
         if self.term != self.leadership.term() {
             self.term = self.leadership.term();
             self.managed.clear();
         }
-        self.managed.retain(|key, _| matched.contains_key(key));
-        if acts {
-            self.adopt(&matched).await;
+        let mut next = Some(first);
+        let mut last = None;
+        while let Some(Measured { matched, round }) = next {
+            // Measured before this replica led, it says nothing of what is selected.
+            if let Some(matched) = matched {
+                self.managed.retain(|key, _| matched.contains_key(key));
+                if acts {
+                    self.adopt(&matched).await;
+                }
+                last = Some((self.observe(&matched, round), matched));
+            }
+            next = self.rounds.waiting();
         }
-        let subjects: Vec<Subject> = self
-            .managed
-            .keys()
-            .filter_map(|key| matched.get(key))
-            .map(|one| one.subject.clone())
-            .collect();
-        let mut round = self.scraper.round(&subjects, self.clock.now_seconds()).await;
-        self.observe(&matched, &mut round);
+        let Some((without_resource_metrics, matched)) = last else {
+            return;
+        };
         let due = self
             .decided
             .is_none_or(|at| at.elapsed() + self.options.scrape_interval / 2 >= self.options.decision_interval);
         if due {
             self.decided = Some(Instant::now());
-            self.decide(&matched, &round, acts).await;
+            self.decide(&matched, &without_resource_metrics, acts).await;
         }
     }
 
@@ -271,22 +287,27 @@ impl Recommender {
         self.managed.insert(key.clone(), managed);
     }
 
-    /// Gives every model its window. The round is in the order of `managed`.
-    fn observe(&mut self, matched: &BTreeMap<Key, Matched>, round: &mut Round) {
-        let windows = std::mem::take(&mut round.observations)
-            .into_iter()
-            .zip(std::mem::take(&mut round.failures));
-        for ((key, managed), (observation, failures)) in self.managed.iter_mut().zip(windows) {
-            if let Some(one) = matched.get(key) {
+    /// Gives every model its window; the round is in the order of `matched`. Why the CPU and memory in use are not known
+    /// comes back, by namespace.
+    fn observe(&mut self, matched: &BTreeMap<Key, Matched>, round: Round) -> BTreeMap<String, String> {
+        let windows = round.observations.into_iter().zip(round.failures);
+        for ((key, one), (observation, failures)) in matched.iter().zip(windows) {
+            if let Some(managed) = self.managed.get_mut(key) {
                 managed.follow(one);
                 managed.observe(observation, failures);
             }
         }
+        round.without_resource_metrics
     }
 
-    async fn decide(&mut self, matched: &BTreeMap<Key, Matched>, round: &Round, acts: bool) {
+    async fn decide(
+        &mut self,
+        matched: &BTreeMap<Key, Matched>,
+        without_resource_metrics: &BTreeMap<String, String>,
+        acts: bool,
+    ) {
         let begun = Instant::now();
-        let statuses = self.statuses(matched, round).await;
+        let statuses = self.statuses(matched, without_resource_metrics).await;
         if acts {
             self.write(matched, statuses).await;
             self.tell(matched).await;
@@ -308,20 +329,23 @@ impl Recommender {
     }
 
     /// Decides about every Deployment; what is to be written comes back.
-    async fn statuses(&mut self, matched: &BTreeMap<Key, Matched>, round: &Round) -> Vec<(Key, RecommendationStatus)> {
+    async fn statuses(
+        &mut self,
+        matched: &BTreeMap<Key, Matched>,
+        without_resource_metrics: &BTreeMap<String, String>,
+    ) -> Vec<(Key, RecommendationStatus)> {
         let now = Timestamp::now();
         let now_seconds = self.clock.now_seconds();
         let mut statuses = Vec::new();
         for (index, (key, managed)) in self.managed.iter_mut().enumerate() {
             let Some(one) = matched.get(key) else { continue };
             let decision = managed.decide(now_seconds).clone();
-            let without_resource_metrics = round.without_resource_metrics.get(&key.0);
             conditions::update(
                 managed,
                 &conditions::Facts {
                     matched: one,
                     decision: &decision,
-                    without_resource_metrics,
+                    without_resource_metrics: without_resource_metrics.get(&key.0),
                     now,
                 },
             );

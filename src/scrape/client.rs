@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -77,37 +77,31 @@ impl Fetcher {
     ///
     /// # Errors
     /// When it does not arrive whole, in time and in size.
-    pub async fn fetch(&self, address: IpAddr, port: u16) -> Result<Vec<u8>, ScrapeError> {
+    pub async fn fetch(&self, address: IpAddr, port: u16) -> Result<Bytes, ScrapeError> {
         timeout(self.patience, self.request(SocketAddr::new(address, port)))
             .await
             .unwrap_or(Err(ScrapeError::Timeout(self.patience)))
     }
 
-    async fn request(&self, address: SocketAddr) -> Result<Vec<u8>, ScrapeError> {
+    async fn request(&self, address: SocketAddr) -> Result<Bytes, ScrapeError> {
         let request = Request::get(format!("http://{address}{PATH}"))
             .header(header::CONNECTION, "close")
             .header(header::ACCEPT, "text/plain; version=0.0.4")
             .body(Empty::new())
-            .map_err(connection)?;
-        let response = self.client.request(request).await.map_err(connection)?;
+            .map_err(|error| connection(&error))?;
+        let response = self.client.request(request).await.map_err(|error| connection(&error))?;
         if response.status() != StatusCode::OK {
             return Err(ScrapeError::Status(response.status()));
         }
-        let mut body = response.into_body();
-        let mut whole = Vec::new();
-        while let Some(frame) = body.frame().await {
-            if let Ok(data) = frame.map_err(connection)?.into_data() {
-                if whole.len() + data.len() > LARGEST_BODY {
-                    return Err(ScrapeError::TooLarge);
-                }
-                whole.extend_from_slice(&data);
-            }
+        match Limited::new(response.into_body(), LARGEST_BODY).collect().await {
+            Ok(whole) => Ok(whole.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Err(ScrapeError::TooLarge),
+            Err(error) => Err(connection(&*error)),
         }
-        Ok(whole)
     }
 }
 
-fn connection(error: impl std::error::Error) -> ScrapeError {
+fn connection(error: &dyn std::error::Error) -> ScrapeError {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -144,14 +138,14 @@ mod tests {
         port
     }
 
-    async fn fetch(port: u16, patience: Duration) -> Result<Vec<u8>, ScrapeError> {
+    async fn fetch(port: u16, patience: Duration) -> Result<Bytes, ScrapeError> {
         Fetcher::new(patience).fetch("127.0.0.1".parse().unwrap(), port).await
     }
 
     #[tokio::test]
     async fn reads_a_whole_exposition() {
         let port = server("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", b"a 1\n".to_vec(), 3).await;
-        assert_eq!(fetch(port, Duration::from_secs(5)).await.unwrap(), b"a 1\na 1\na 1\n");
+        assert_eq!(fetch(port, Duration::from_secs(5)).await.unwrap(), "a 1\na 1\na 1\n");
     }
 
     #[tokio::test]

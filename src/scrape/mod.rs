@@ -3,6 +3,7 @@
 pub mod client;
 pub mod envoy;
 pub mod exposition;
+pub mod lanes;
 pub mod pods;
 pub mod resource_metrics;
 pub mod window;
@@ -10,12 +11,12 @@ pub mod window;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Client, ResourceExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::concurrently::concurrently;
@@ -23,12 +24,9 @@ use crate::core::histogram::Histogram;
 use crate::core::observation::{ContainerObservation, Observation, PodObservation};
 use crate::report::metrics::ScrapeMetrics;
 use client::{Fetcher, ScrapeError};
-use envoy::Reading;
+use lanes::{Failure, Lanes, Pace};
 use resource_metrics::NamespaceUsage;
-use window::{Tracks, Window};
-
-/// Scrapes under way at any time.
-const AT_ONCE: usize = 64;
+use window::{Beginning, Stamped, Tracks, Window};
 
 /// Namespaces whose resource metrics are fetched at any time.
 const NAMESPACES_AT_ONCE: usize = 8;
@@ -66,41 +64,66 @@ pub struct Round {
 pub struct Scraper {
     client: Client,
     fetcher: Fetcher,
-    interval: Duration,
+    pace: Pace,
+    lanes: Lanes,
     metrics: ScrapeMetrics,
     tracks: Tracks,
     last_round_seconds: Option<f64>,
 }
 
+#[derive(Clone)]
 struct Target {
     address: IpAddr,
     port: u16,
-    unique: String,
+    unique: Arc<str>,
+    ready_at_seconds: Option<f64>,
 }
 
+impl lanes::Target for Target {
+    fn unique(&self) -> &Arc<str> {
+        &self.unique
+    }
+
+    fn ready_at_seconds(&self) -> Option<f64> {
+        self.ready_at_seconds
+    }
+}
+
+/// What was read at each pod, or why nothing was.
+type Readings = HashMap<Arc<str>, Result<Stamped, Failure>>;
+
 impl Scraper {
-    /// Scrapes every `interval`; a sidecar that takes longer than a third of it is given up.
+    /// Scrapes every `interval`; a sidecar that takes longer than a third of it is given up, and a round ends before the
+    /// next one is due.
     #[must_use]
     pub fn new(client: Client, interval: Duration, metrics: ScrapeMetrics) -> Self {
-        let patience = (interval / 3).clamp(Duration::from_millis(250), Duration::from_secs(5));
+        let pace = Pace::every(interval);
         Self {
             client,
-            fetcher: Fetcher::new(patience),
-            interval,
+            fetcher: Fetcher::new(pace.patient),
+            pace,
+            lanes: Lanes::default(),
             metrics,
             tracks: Tracks::default(),
             last_round_seconds: None,
         }
     }
 
-    /// Scrapes all pods of the subjects once. `now_seconds` is the time of the scrape and must not run backwards.
-    pub async fn round(&mut self, subjects: &[Subject], now_seconds: f64) -> Round {
+    /// Scrapes all pods of the subjects once. `clock` tells the time in seconds since the Unix epoch and must not run
+    /// backwards: every reading is stamped with its own.
+    pub async fn round(&mut self, subjects: &[Subject], clock: impl Fn() -> f64) -> Round {
         let begun = Instant::now();
         self.tracks.begin();
-        let (mut readings, usage) = tokio::join!(self.readings(subjects), self.usage(subjects));
+        let mut lanes = std::mem::take(&mut self.lanes);
+        let (mut readings, usage) = tokio::join!(
+            self.readings(&mut lanes, subjects, &clock),
+            self.usage(subjects, begun + self.pace.round)
+        );
+        self.lanes = lanes;
+        let now_seconds = clock();
         let window_seconds = self
             .last_round_seconds
-            .map_or(self.interval.as_secs_f64(), |last| now_seconds - last)
+            .map_or(self.pace.interval.as_secs_f64(), |last| now_seconds - last)
             .max(1e-3);
         self.last_round_seconds = Some(now_seconds);
         let mut round = Round::default();
@@ -123,30 +146,36 @@ impl Scraper {
         round
     }
 
-    async fn readings(&self, subjects: &[Subject]) -> HashMap<String, Result<Reading, ScrapeError>> {
+    async fn readings(&self, lanes: &mut Lanes, subjects: &[Subject], clock: &impl Fn() -> f64) -> Readings {
         let pods = subjects.iter().flat_map(|subject| &subject.pods);
-        let scrapes = pods
-            .filter_map(|pod| target(pod))
-            .map(|target| -> BoxFuture<'_, _> { Box::pin(self.scrape(target)) });
-        concurrently(AT_ONCE, scrapes.collect()).await.into_iter().collect()
+        let targets = pods.filter_map(|pod| target(pod)).collect();
+        let answers = lanes
+            .ask(targets, &self.pace, |target: Target| self.scrape(target, clock))
+            .await;
+        answers
+            .into_iter()
+            .map(|(target, answer)| (target.unique, answer))
+            .collect()
     }
 
-    async fn scrape(&self, target: Target) -> (String, Result<Reading, ScrapeError>) {
-        let begun = Instant::now();
+    async fn scrape(&self, target: Target, clock: &impl Fn() -> f64) -> Result<Stamped, String> {
+        let scrape = self.metrics.begin();
         let fetched = self.fetcher.fetch(target.address, target.port).await;
+        let at_seconds = clock();
         let reading = fetched.and_then(|exposition| {
             self.metrics.bytes(exposition.len());
             envoy::read(&exposition)
         });
-        let outcome = reading.as_ref().map_or_else(ScrapeError::outcome, |_| "success");
-        self.metrics.scraped(outcome, begun.elapsed());
-        (target.unique, reading)
+        scrape.end(reading.as_ref().map_or_else(ScrapeError::outcome, |_| "success"));
+        reading
+            .map(|reading| Stamped { at_seconds, reading })
+            .map_err(|error| error.to_string())
     }
 
-    async fn usage(&self, subjects: &[Subject]) -> HashMap<String, Result<NamespaceUsage, String>> {
+    async fn usage(&self, subjects: &[Subject], end: Instant) -> HashMap<String, Result<NamespaceUsage, String>> {
         let namespaces: BTreeSet<&String> = subjects.iter().map(|subject| &subject.namespace).collect();
         let fetches = namespaces.into_iter().map(|namespace| -> BoxFuture<'_, _> {
-            Box::pin(async move { (namespace.clone(), self.usage_of(namespace).await) })
+            Box::pin(async move { (namespace.clone(), self.usage_of(namespace, end).await) })
         });
         concurrently(NAMESPACES_AT_ONCE, fetches.collect())
             .await
@@ -154,16 +183,13 @@ impl Scraper {
             .collect()
     }
 
-    async fn usage_of(&self, namespace: &str) -> Result<NamespaceUsage, String> {
-        let fetched = timeout(
-            RESOURCE_METRICS_PATIENCE,
-            resource_metrics::fetch(&self.client, namespace),
-        )
-        .await;
+    async fn usage_of(&self, namespace: &str, end: Instant) -> Result<NamespaceUsage, String> {
+        let given_up = end.min(Instant::now() + RESOURCE_METRICS_PATIENCE);
+        let fetched = timeout_at(given_up, resource_metrics::fetch(&self.client, namespace)).await;
         let usage = match fetched {
             Ok(Ok(usage)) => Ok(usage),
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer within {RESOURCE_METRICS_PATIENCE:?}")),
+            Err(_) => Err("no answer in time".to_owned()),
         };
         self.metrics.resource_metrics(usage.is_ok());
         usage.inspect_err(|error| debug!(namespace, error, "no resource metrics"))
@@ -172,7 +198,7 @@ impl Scraper {
     fn observe(
         &mut self,
         subject: &Subject,
-        readings: &mut HashMap<String, Result<Reading, ScrapeError>>,
+        readings: &mut Readings,
         usage: &NamespaceUsage,
         now_seconds: f64,
         window_seconds: f64,
@@ -181,22 +207,21 @@ impl Scraper {
             at_seconds: now_seconds,
             window_seconds,
             latency: Histogram::default(),
-            arrivals: None,
+            load_per_second: 0.0,
             failures: 0,
             pods: Vec::with_capacity(subject.pods.len()),
             template: subject.template.clone(),
             desired_replicas: subject.desired_replicas,
         };
         let mut failures = Vec::new();
+        let (mut began, mut ended) = (0.0, 0.0);
         for pod in subject.pods.iter().filter(|pod| !pods::has_ended(pod)) {
-            let window = match readings.remove(&unique(pod)) {
-                Some(Ok(reading)) => self.tracks.window(
-                    &unique(pod),
-                    reading,
-                    now_seconds,
-                    self.interval.as_secs_f64(),
-                    pods::created_at_seconds(pod),
-                ),
+            let unique = unique(pod);
+            let window = match readings.remove(unique.as_str()) {
+                Some(Ok(stamped)) => {
+                    let interval_seconds = self.pace.interval.as_secs_f64();
+                    self.tracks.window(&unique, stamped, interval_seconds, beginning(pod))
+                }
                 Some(Err(error)) => {
                     failures.push((pod.name_any(), error.to_string()));
                     None
@@ -207,9 +232,13 @@ impl Scraper {
                 .pods
                 .push(self.observe_pod(pod, window.as_ref(), usage, now_seconds));
             if let Some(window) = window {
-                add(&mut observation, &window);
+                observation.latency.merge(&window.latency);
+                observation.failures += window.failures;
+                ended += ended_per_second(&window);
+                began += window.arrivals.map_or(0.0, |arrivals| arrivals as f64 / window.seconds);
             }
         }
+        observation.load_per_second = f64::max(began, ended);
         (observation, failures)
     }
 
@@ -227,7 +256,7 @@ impl Scraper {
             created_at_seconds: pods::created_at_seconds(pod),
             ready_at_seconds: pods::ready_at_seconds(pod),
             scraped: window.is_some(),
-            requests: window.map_or(0, |window| window.latency.total()),
+            requests_per_second: window.map_or(0.0, ended_per_second),
             containers: self.containers(pod, usage),
         }
     }
@@ -260,11 +289,14 @@ impl Scraper {
     }
 }
 
-fn add(observation: &mut Observation, window: &Window) {
-    observation.latency.merge(&window.latency);
-    observation.failures += window.failures;
-    if let Some(arrivals) = window.arrivals {
-        *observation.arrivals.get_or_insert(0) += arrivals;
+fn ended_per_second(window: &Window) -> f64 {
+    window.latency.total() as f64 / window.seconds
+}
+
+fn beginning(pod: &Pod) -> Beginning {
+    Beginning {
+        created_at_seconds: pods::created_at_seconds(pod),
+        ready_at_seconds: pods::ready_at_seconds(pod),
     }
 }
 
@@ -276,10 +308,73 @@ fn target(pod: &Pod) -> Option<Target> {
     Some(Target {
         address: pods::address(pod)?,
         port: pods::metrics_port(pod)?,
-        unique: unique(pod),
+        unique: unique(pod).into(),
+        ready_at_seconds: pods::ready_at_seconds(pod),
     })
 }
 
 fn unique(pod: &Pod) -> String {
     pod.uid().unwrap_or_else(|| pod.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::convert::Infallible;
+
+    use serde_json::json;
+
+    use super::envoy::Reading;
+    use super::*;
+
+    fn pod(name: &str) -> Arc<Pod> {
+        let pod = json!({
+            "metadata": {"name": name, "uid": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "status": {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:10Z"}]},
+        });
+        Arc::new(serde_json::from_value(pod).unwrap())
+    }
+
+    fn scraper() -> Scraper {
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Ok::<_, Infallible>(http::Response::new(kube::client::Body::empty()))
+        });
+        let metrics = ScrapeMetrics::new(&prometheus::Registry::new()).unwrap();
+        Scraper::new(Client::new(service, "default"), Duration::from_secs(15), metrics)
+    }
+
+    #[tokio::test]
+    async fn a_missed_scrape_makes_no_load() {
+        let mut scraper = scraper();
+        let subject = Subject {
+            namespace: "shop".to_owned(),
+            name: "web".to_owned(),
+            template: String::new(),
+            desired_replicas: 2,
+            pods: vec![pod("a"), pod("b")],
+        };
+        let mut loads = Vec::new();
+        for (round, answering) in [["a", "b"].as_slice(), &["a"], &["a", "b"]].into_iter().enumerate() {
+            // Each answers 10 requests a second, all the time; `b` is read two seconds late.
+            let stamped = |name: &str| {
+                let seconds = 15.0 * round as f64 + if name == "b" { 2.0 } else { 0.0 };
+                let latency = Histogram::from_cumulative(&[(f64::INFINITY, (10.0 * seconds) as u64)]);
+                let reading = Reading {
+                    latency,
+                    ..Reading::default()
+                };
+                let at_seconds = 1.8e9 + seconds;
+                Stamped { at_seconds, reading }
+            };
+            let mut readings: Readings = answering
+                .iter()
+                .map(|name| (Arc::from(*name), Ok(stamped(name))))
+                .collect();
+            let now = 1.8e9 + 15.0 * round as f64 + 3.0;
+            let usage = NamespaceUsage::default();
+            let (observation, _) = scraper.observe(&subject, &mut readings, &usage, now, 15.0);
+            loads.push((observation.load_per_second, observation.latency.total()));
+        }
+        assert_eq!(loads, [(0.0, 0), (10.0, 150), (20.0, 150 + 300)]);
+    }
 }

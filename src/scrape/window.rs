@@ -9,9 +9,29 @@ use crate::core::histogram::Histogram;
 /// a time that nobody looked at.
 const OLDEST_START: f64 = 2.5;
 
+/// A reading, and when it was taken in seconds since the Unix epoch.
+#[derive(Clone, Debug)]
+pub struct Stamped {
+    /// When it was taken.
+    pub at_seconds: f64,
+    /// What was read.
+    pub reading: Reading,
+}
+
+/// When a pod began.
+#[derive(Clone, Copy, Debug)]
+pub struct Beginning {
+    /// When it was made, in seconds since the Unix epoch.
+    pub created_at_seconds: f64,
+    /// When it became ready.
+    pub ready_at_seconds: Option<f64>,
+}
+
 /// What happened at one pod between two scrapes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Window {
+    /// Time between the two in seconds.
+    pub seconds: f64,
     /// Response times of the requests that ended.
     pub latency: Histogram,
     /// Requests that began.
@@ -29,7 +49,7 @@ pub struct Tracks {
 
 #[derive(Debug, Default)]
 struct Track {
-    reading: Option<(f64, Reading)>,
+    reading: Option<Stamped>,
     restarts: HashMap<String, i32>,
     round: u64,
 }
@@ -62,24 +82,20 @@ impl Tracks {
     /// what it counts may be of any age, unless the pod itself is younger than the interval.
     ///
     /// A counter that fell has started anew and counts from zero. A clock that was set back makes the reading a first one.
-    pub fn window(
-        &mut self,
-        pod: &str,
-        reading: Reading,
-        now_seconds: f64,
-        interval_seconds: f64,
-        created_at_seconds: f64,
-    ) -> Option<Window> {
-        let track = self.track(pod);
-        let earlier = track.reading.replace((now_seconds, reading.clone()));
-        match earlier {
-            Some((at, earlier)) if (0.0..=interval_seconds * OLDEST_START).contains(&(now_seconds - at)) => {
-                Some(since(&reading, &earlier))
+    /// A young pod counts since it became ready, and for an interval at least: it had no requests in the rest of it.
+    pub fn window(&mut self, pod: &str, now: Stamped, interval_seconds: f64, beginning: Beginning) -> Option<Window> {
+        let is_recent = |seconds: f64| (0.0..=interval_seconds * OLDEST_START).contains(&seconds);
+        match self.track(pod).reading.replace(now.clone()) {
+            Some(earlier) => {
+                let seconds = now.at_seconds - earlier.at_seconds;
+                (is_recent(seconds) && seconds > 0.0).then(|| since(&now.reading, &earlier.reading, seconds))
             }
-            None if (0.0..=interval_seconds * OLDEST_START).contains(&(now_seconds - created_at_seconds)) => {
-                Some(since(&reading, &Reading::default()))
+            None => {
+                let ready = beginning.ready_at_seconds.unwrap_or(beginning.created_at_seconds);
+                let seconds = (now.at_seconds - ready).max(interval_seconds);
+                is_recent(now.at_seconds - beginning.created_at_seconds)
+                    .then(|| since(&now.reading, &Reading::default(), seconds))
             }
-            _ => None,
         }
     }
 
@@ -97,12 +113,13 @@ impl Tracks {
     }
 }
 
-fn since(now: &Reading, earlier: &Reading) -> Window {
+fn since(now: &Reading, earlier: &Reading, seconds: f64) -> Window {
     let latency = now.latency.since(&earlier.latency);
     // The counters of one Envoy start anew together, and the histogram shows it most surely.
     let anew = now.latency.total() < earlier.latency.total();
     let counted = |now: u64, earlier: u64| if anew || now < earlier { now } else { now - earlier };
     Window {
+        seconds,
         latency,
         arrivals: now
             .arrivals
@@ -131,26 +148,57 @@ mod tests {
         tracks
     }
 
+    fn at(at_seconds: f64, reading: Reading) -> Stamped {
+        Stamped { at_seconds, reading }
+    }
+
+    fn made(created_at_seconds: f64) -> Beginning {
+        Beginning {
+            created_at_seconds,
+            ready_at_seconds: None,
+        }
+    }
+
     #[test]
     fn the_first_reading_of_an_old_pod_only_starts_a_window() {
         let mut tracks = tracks();
-        assert_eq!(tracks.window("a", reading(100, 1), 1000.0, 15.0, 0.0), None);
-        let window = tracks.window("a", reading(130, 3), 1015.0, 15.0, 0.0).unwrap();
+        assert_eq!(tracks.window("a", at(1000.0, reading(100, 1)), 15.0, made(0.0)), None);
+        let window = tracks
+            .window("a", at(1015.0, reading(130, 3)), 15.0, made(0.0))
+            .unwrap();
         assert_eq!(window.latency.counts, vec![30, 2]);
         assert_eq!((window.arrivals, window.failures), (Some(32), 2));
     }
 
     #[test]
     fn a_young_pod_counts_from_its_start() {
-        let window = tracks().window("a", reading(7, 0), 1000.0, 15.0, 990.0).unwrap();
+        let window = tracks().window("a", at(1000.0, reading(7, 0)), 15.0, made(990.0));
+        let window = window.unwrap();
         assert_eq!(window.latency.total(), 7);
+        assert_eq!(window.seconds, 15.0, "it had no requests in the rest of the interval");
+        let ready = Beginning {
+            ready_at_seconds: Some(975.0),
+            ..made(965.0)
+        };
+        let window = tracks().window("a", at(1000.0, reading(7, 0)), 15.0, ready);
+        assert_eq!(window.unwrap().seconds, 25.0);
+    }
+
+    #[test]
+    fn a_window_is_as_long_as_the_time_between_its_readings() {
+        let mut tracks = tracks();
+        tracks.window("a", at(1000.0, reading(100, 0)), 15.0, made(0.0));
+        let late = tracks.window("a", at(1018.5, reading(285, 0)), 15.0, made(0.0));
+        assert_eq!(late.unwrap().seconds, 18.5);
+        let after_a_miss = tracks.window("a", at(1050.0, reading(600, 0)), 15.0, made(0.0));
+        assert_eq!(after_a_miss.unwrap().seconds, 31.5);
     }
 
     #[test]
     fn counters_that_start_anew_count_from_zero() {
         let mut tracks = tracks();
-        tracks.window("a", reading(100, 5), 1000.0, 15.0, 0.0);
-        let window = tracks.window("a", reading(4, 1), 1015.0, 15.0, 0.0).unwrap();
+        tracks.window("a", at(1000.0, reading(100, 5)), 15.0, made(0.0));
+        let window = tracks.window("a", at(1015.0, reading(4, 1)), 15.0, made(0.0)).unwrap();
         assert_eq!(window.latency.counts, vec![4, 1]);
         assert_eq!((window.arrivals, window.failures), (Some(6), 1));
     }
@@ -158,17 +206,11 @@ mod tests {
     #[test]
     fn a_gap_or_a_clock_set_back_starts_over() {
         let mut tracks = tracks();
-        tracks.window("a", reading(100, 0), 1000.0, 15.0, 0.0);
-        assert_eq!(tracks.window("a", reading(900, 0), 1100.0, 15.0, 0.0), None);
-        assert_eq!(tracks.window("a", reading(950, 0), 500.0, 15.0, 0.0), None);
-        assert_eq!(
-            tracks
-                .window("a", reading(960, 0), 515.0, 15.0, 0.0)
-                .unwrap()
-                .latency
-                .total(),
-            10
-        );
+        let mut window = |at_seconds, count| tracks.window("a", at(at_seconds, reading(count, 0)), 15.0, made(0.0));
+        window(1000.0, 100);
+        assert_eq!(window(1100.0, 900), None);
+        assert_eq!(window(500.0, 950), None);
+        assert_eq!(window(515.0, 960).unwrap().latency.total(), 10);
     }
 
     #[test]

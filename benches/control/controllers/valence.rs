@@ -100,13 +100,13 @@ impl Valence {
                 arrivals += began;
                 failures += failed;
             }
-            pods.push(self.pod(world, member, scraped, requests));
+            pods.push(self.pod(world, member, scraped, requests as f64 / window_seconds));
         }
         Observation {
             at_seconds: now,
             window_seconds,
+            load_per_second: latency.total().max(arrivals) as f64 / window_seconds,
             latency,
-            arrivals: (!world.blackout).then_some(arrivals),
             failures,
             pods,
             template: format!("v{}", world.deployment.version),
@@ -132,7 +132,7 @@ impl Valence {
         (answered, began, failed)
     }
 
-    fn pod(&mut self, world: &World, member: &Member, scraped: bool, requests: u64) -> PodObservation {
+    fn pod(&mut self, world: &World, member: &Member, scraped: bool, requests_per_second: f64) -> PodObservation {
         let known = (!world.blackout).then_some(&member.metrics);
         let killed_before = self
             .scraped
@@ -157,7 +157,7 @@ impl Valence {
             created_at_seconds: member.created_at,
             ready_at_seconds: (member.phase != Phase::Starting).then(|| member.pod.ready_at()),
             scraped,
-            requests,
+            requests_per_second,
             containers: BTreeMap::from([(CONTAINER.to_owned(), container)]),
         }
     }

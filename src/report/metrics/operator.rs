@@ -1,6 +1,6 @@
 //! The health of the operator itself.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus::{Counter, Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
 
@@ -52,10 +52,14 @@ impl ScrapeMetrics {
         Ok(metrics)
     }
 
-    /// One sidecar was scraped.
-    pub fn scraped(&self, outcome: &str, took: Duration) {
-        self.scrapes.with_label_values(&[outcome]).inc();
-        self.duration.observe(took.as_secs_f64());
+    /// A sidecar is asked. Dropped without having ended, it counts as one that did not answer in time.
+    #[must_use]
+    pub fn begin(&self) -> Scrape<'_> {
+        Scrape {
+            metrics: self,
+            begun: Instant::now(),
+            outcome: "timeout",
+        }
     }
 
     /// Bytes were read.
@@ -74,6 +78,27 @@ impl ScrapeMetrics {
         self.resource_metrics
             .with_label_values(&[if answered { "success" } else { "failure" }])
             .inc();
+    }
+}
+
+/// One scrape under way.
+pub struct Scrape<'m> {
+    metrics: &'m ScrapeMetrics,
+    begun: Instant,
+    outcome: &'static str,
+}
+
+impl Scrape<'_> {
+    /// It ended so.
+    pub fn end(mut self, outcome: &'static str) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Scrape<'_> {
+    fn drop(&mut self) {
+        self.metrics.scrapes.with_label_values(&[self.outcome]).inc();
+        self.metrics.duration.observe(self.begun.elapsed().as_secs_f64());
     }
 }
 
