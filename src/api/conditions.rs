@@ -104,6 +104,23 @@ pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Conditio
     conditions.iter().find(|condition| condition.type_ == type_)
 }
 
+/// Whether two lists say the same, apart from the numbers in their messages.
+#[must_use]
+pub fn same_but_messages(a: &[Condition], b: &[Condition]) -> bool {
+    fn essence(condition: &Condition) -> (&str, ConditionStatus, Option<i64>, &Time, &str) {
+        let Condition {
+            type_,
+            status,
+            observed_generation,
+            last_transition_time,
+            reason,
+            message: _,
+        } = condition;
+        (type_, *status, *observed_generation, last_transition_time, reason)
+    }
+    a.iter().map(essence).eq(b.iter().map(essence))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -136,10 +136,19 @@ pub struct ServiceLevelObjectiveStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub deployments: Vec<MatchedDeployment>,
+    /// The spec that is in force: the last one that could be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub in_force: Option<serde_json::Value>,
     /// `Ready`: the objective is understood and in force. `Met`: every matched Deployment keeps it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// Kept as it was written: a version with another schema must not make the status unreadable.
+fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "object", "nullable": true, "x-kubernetes-preserve-unknown-fields": true})
 }
 
 /// A Deployment that a ServiceLevelObjective selects.

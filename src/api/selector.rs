@@ -179,6 +179,12 @@ impl JsonSchema for Selector {
             "type": "object",
             "minProperties": 1,
             "x-kubernetes-preserve-unknown-fields": true,
+            "x-kubernetes-validations": [{
+                "rule": "!(has(self.matchLabels) || has(self.matchExpressions)) \
+                    || (has(self.matchLabels) && size(self.matchLabels) > 0) \
+                    || (has(self.matchExpressions) && size(self.matchExpressions) > 0)",
+                "message": "must name at least one label"
+            }],
             "properties": {
                 "matchLabels": {
                     "description": "Labels that a Deployment must carry with exactly these values.",
@@ -192,6 +198,11 @@ impl JsonSchema for Selector {
                     "items": {
                         "type": "object",
                         "required": ["key", "operator"],
+                        "x-kubernetes-validations": [{
+                            "rule": "(self.operator == 'In' || self.operator == 'NotIn') \
+                                == (has(self.values) && size(self.values) > 0)",
+                            "message": "values are for In and NotIn, and for these at least one"
+                        }],
                         "properties": {
                             "key": { "description": "The label.", "type": "string", "minLength": 1 },
                             "operator": {

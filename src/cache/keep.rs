@@ -10,7 +10,7 @@ use kube::{Resource, ResourceExt};
 use valence_webhook::Plan;
 
 use super::plan;
-use crate::api::objective::ObjectiveError;
+use crate::api::objective::{ObjectiveError, ServiceLevelObjectiveSpec};
 use crate::api::selector::CompiledSelector;
 use crate::api::{Recommendation, ServiceLevelObjective};
 use crate::core::objective::Objective;
@@ -50,6 +50,8 @@ pub struct InForce {
     pub selector: CompiledSelector,
     /// What must hold for them.
     pub objectives: Vec<Objective>,
+    /// The spec that says so, as it goes into the status.
+    pub spec: serde_json::Value,
 }
 
 /// A Recommendation and the plan in it.
@@ -144,14 +146,15 @@ pub fn controller<K: Resource>(object: &K, kind: &str) -> Option<String> {
         .map(|owner| owner.name.clone())
 }
 
-/// A ServiceLevelObjective; contents that cannot be used leave the last good ones in force.
+/// A ServiceLevelObjective; contents that cannot be used leave the last good ones in force, which its status keeps for a
+/// replica that never saw them.
 pub fn objective(object: DeserializeGuard<ServiceLevelObjective>, before: Option<&KnownObjective>) -> KnownObjective {
     let name = object.name_any();
     let generation = object.meta().generation;
     let (object, read) = match object.0 {
         Ok(mut object) => {
             trim_metadata(&mut object);
-            let read = in_force(&object, &name);
+            let read = in_force(&object.spec, &name);
             (Some(Arc::new(object)), read)
         }
         Err(invalid) => (
@@ -162,7 +165,10 @@ pub fn objective(object: DeserializeGuard<ServiceLevelObjective>, before: Option
             }),
         ),
     };
-    let last_good = || before.and_then(|known| known.in_force.clone());
+    let last_good = || {
+        let seen = before.and_then(|known| known.in_force.clone());
+        seen.or_else(|| object.as_deref().and_then(noted).map(Arc::new))
+    };
     let (in_force, error) = match read {
         Ok(read) => (Some(Arc::new(read)), None),
         Err(error) => (last_good(), Some(error)),
@@ -176,11 +182,19 @@ pub fn objective(object: DeserializeGuard<ServiceLevelObjective>, before: Option
     }
 }
 
-fn in_force(object: &ServiceLevelObjective, name: &str) -> Result<InForce, ObjectiveError> {
+fn in_force(spec: &ServiceLevelObjectiveSpec, name: &str) -> Result<InForce, ObjectiveError> {
     Ok(InForce {
-        selector: object.spec.selector.compile()?,
-        objectives: object.spec.objectives(name)?,
+        selector: spec.selector.compile()?,
+        objectives: spec.objectives(name)?,
+        spec: serde_json::to_value(spec).unwrap_or_default(),
     })
+}
+
+/// What the status says was last in force.
+fn noted(object: &ServiceLevelObjective) -> Option<InForce> {
+    let noted = object.status.as_ref()?.in_force.clone()?;
+    let spec: ServiceLevelObjectiveSpec = serde_json::from_value(noted).ok()?;
+    in_force(&spec, &object.name_any()).ok()
 }
 
 /// A Recommendation; one that cannot be read leaves the last plan in force.

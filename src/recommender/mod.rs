@@ -15,7 +15,7 @@ mod status;
 mod subjects;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,10 +23,11 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, Resource, ResourceExt};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::api::{Recommendation, RecommendationStatus};
+use crate::api::{Recommendation, RecommendationStatus, ServiceLevelObjectiveStatus};
 use crate::cache::Cluster;
 use crate::clock::Clock;
 use crate::concurrently::concurrently;
@@ -89,6 +90,8 @@ pub struct Recommender {
     clock: Clock,
     managed: BTreeMap<Key, Managed>,
     decided: Option<Instant>,
+    /// When the status of each ServiceLevelObjective was last written.
+    objectives_written: Mutex<BTreeMap<Key, Instant>>,
     /// Term of the Lease that `managed` was learnt in.
     term: u64,
     /// Beat while this loop gets on, and while it is measured.
@@ -145,6 +148,7 @@ impl Recommender {
             clock,
             managed: BTreeMap::new(),
             decided: None,
+            objectives_written: Mutex::default(),
             pulse,
             measuring,
             term: 0,
@@ -307,7 +311,7 @@ impl Recommender {
         acts: bool,
     ) {
         let begun = Instant::now();
-        let statuses = self.statuses(matched, without_resource_metrics).await;
+        let statuses = self.statuses(matched, without_resource_metrics, acts).await;
         if acts {
             self.write(matched, statuses).await;
             self.tell(matched).await;
@@ -328,11 +332,12 @@ impl Recommender {
             .cycle(begun.elapsed(), at_seconds, self.managed.len());
     }
 
-    /// Decides about every Deployment; what is to be written comes back.
+    /// Decides about every Deployment; what is to be written comes back, which is nothing while this replica may not act.
     async fn statuses(
         &mut self,
         matched: &BTreeMap<Key, Matched>,
         without_resource_metrics: &BTreeMap<String, String>,
+        acts: bool,
     ) -> Vec<(Key, RecommendationStatus)> {
         let now = Timestamp::now();
         let now_seconds = self.clock.now_seconds();
@@ -349,9 +354,10 @@ impl Recommender {
                     now,
                 },
             );
-            let status = status::compose(managed, one, &decision, now);
+            let mut status = status::compose(managed, one, &decision, now);
             let refresh = self.options.decision_interval * REFRESH_INTERVALS;
-            if is_due(managed, &status, refresh) || was_changed(&self.cluster, key, managed) {
+            if acts && (is_due(managed, &status, refresh) || was_changed(&self.cluster, key, managed)) {
+                status.checkpoint = managed.advisor().checkpoint();
                 statuses.push((key.clone(), status));
             }
             if index % 32 == 31 {
@@ -383,6 +389,11 @@ impl Recommender {
             match result {
                 Ok(()) => {
                     if let Some(managed) = self.managed.get_mut(&key) {
+                        // It is large, and nobody asks for it.
+                        let status = RecommendationStatus {
+                            checkpoint: String::new(),
+                            ..status
+                        };
                         managed.written = Some((status, Instant::now()));
                     }
                 }
@@ -437,13 +448,18 @@ impl Recommender {
         }
     }
 
-    async fn objectives(&self, matched: &BTreeMap<Key, Matched>, acts: bool) {
+    async fn objectives(&mut self, matched: &BTreeMap<Key, Matched>, acts: bool) {
         let mut known = Vec::new();
         for namespace in self.cluster.objectives.namespaces() {
             let mut of_namespace = self.cluster.objectives.of(&namespace);
             of_namespace.sort_by(|a, b| a.name.cmp(&b.name));
             known.extend(of_namespace.into_iter().map(|one| (namespace.to_string(), one)));
         }
+        let there: BTreeSet<Key> = known
+            .iter()
+            .map(|(namespace, one)| (namespace.clone(), one.name.clone()))
+            .collect();
+        self.objectives_written.get_mut().retain(|key, _| there.contains(key));
         let selected = slo::selected(known, matched, &self.managed);
         let now = Timestamp::now();
         let writes = selected
@@ -463,7 +479,8 @@ impl Recommender {
             None => self.events.settle(&about, "InvalidSpec"),
         }
         let status = selected.status(object.status.as_ref(), now);
-        if object.status.as_ref() == Some(&status) {
+        let key = (selected.namespace.clone(), selected.known.name.clone());
+        if !self.is_news(&key, object.status.as_ref(), &status) {
             return;
         }
         let result = self.writer.objective_status(object, &status).await;
@@ -471,9 +488,27 @@ impl Recommender {
             "ServiceLevelObjective",
             result.as_ref().map_or_else(WriteError::outcome, |_| "success"),
         );
+        if result.is_ok() {
+            self.objectives_written.lock().insert(key, Instant::now());
+        }
         if let Err(error) = result {
             debug!(namespace = selected.namespace, name = selected.known.name, %error, "the status could not be written");
         }
+    }
+
+    /// Whether the status of a ServiceLevelObjective is to be written: it says something else, or its numbers are a while old.
+    fn is_news(
+        &self,
+        key: &Key,
+        before: Option<&ServiceLevelObjectiveStatus>,
+        status: &ServiceLevelObjectiveStatus,
+    ) -> bool {
+        let refresh = self.options.decision_interval * REFRESH_INTERVALS;
+        let is_fresh = || {
+            let written = self.objectives_written.lock();
+            written.get(key).is_some_and(|at| at.elapsed() < refresh)
+        };
+        before.is_none_or(|before| before != status && (!slo::same_essence(before, status) || !is_fresh()))
     }
 
     /// Writes what was learnt since the last write, so that a successor continues from here.
@@ -485,7 +520,11 @@ impl Recommender {
             .iter()
             .filter_map(|(key, managed)| {
                 let decision = managed.decision.as_ref()?;
-                Some((key.clone(), status::compose(managed, matched.get(key)?, decision, now)))
+                let status = RecommendationStatus {
+                    checkpoint: managed.advisor().checkpoint(),
+                    ..status::compose(managed, matched.get(key)?, decision, now)
+                };
+                Some((key.clone(), status))
             })
             .collect();
         if self.leadership.holds() && !pending.is_empty() {

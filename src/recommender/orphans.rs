@@ -1,6 +1,6 @@
 //! Recommendations whose Deployment no ServiceLevelObjective selects any more.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,7 @@ impl Orphans {
         matched: &BTreeMap<Key, Matched>,
     ) {
         self.waiting.retain(|key, _| !matched.contains_key(key));
+        let unsure = namespaces_in_doubt(cluster);
         for known in cluster.recommendations.all() {
             let key = (known.object.namespace().unwrap_or_default(), known.object.name_any());
             // Where the Deployment is gone, the garbage collector takes the Recommendation with it.
@@ -48,6 +49,9 @@ impl Orphans {
             let Some(deployment) = deployment.filter(|_| !matched.contains_key(&key)) else {
                 continue;
             };
+            if unsure.contains(key.0.as_str()) {
+                continue;
+            }
             let steered = horizontal(cluster, &key.0, &key.1).is_some();
             if !steered && !self.has_own_replicas(&key, &known, &deployment, requests).await {
                 continue;
@@ -95,6 +99,16 @@ impl Orphans {
             Outcome::Unchanged | Outcome::NotAdmitted | Outcome::Failed(_) => since.elapsed() > GIVES_UP,
         }
     }
+}
+
+/// Namespaces with a ServiceLevelObjective that cannot be used: nobody knows what it is meant to select.
+fn namespaces_in_doubt(cluster: &Cluster) -> HashSet<Arc<str>> {
+    let mut namespaces = cluster.objectives.namespaces();
+    namespaces.retain(|namespace| {
+        let objectives = cluster.objectives.of(namespace);
+        objectives.iter().any(|known| known.error.is_some())
+    });
+    namespaces.into_iter().collect()
 }
 
 /// The replicas of a Deployment and its own number, where that is to be given back.

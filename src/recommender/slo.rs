@@ -54,6 +54,29 @@ pub fn selected<'a>(
         .collect()
 }
 
+/// Whether two statuses say the same, apart from measurements that move with every window.
+#[must_use]
+pub fn same_essence(a: &ServiceLevelObjectiveStatus, b: &ServiceLevelObjectiveStatus) -> bool {
+    let ServiceLevelObjectiveStatus {
+        observed_generation,
+        matched,
+        compliance,
+        deployments,
+        in_force,
+        conditions,
+    } = a;
+    let same_deployment = |(a, b): (&MatchedDeployment, &MatchedDeployment)| {
+        (&a.name, a.live, &a.state, a.compliance.is_some()) == (&b.name, b.live, &b.state, b.compliance.is_some())
+    };
+    *observed_generation == b.observed_generation
+        && *matched == b.matched
+        && compliance.is_some() == b.compliance.is_some()
+        && *in_force == b.in_force
+        && deployments.len() == b.deployments.len()
+        && deployments.iter().zip(&b.deployments).all(same_deployment)
+        && conditions::same_but_messages(conditions, &b.conditions)
+}
+
 impl Selected<'_> {
     /// The status.
     #[must_use]
@@ -69,6 +92,7 @@ impl Selected<'_> {
             observed_generation: self.known.generation,
             matched: i32::try_from(self.deployments.len()).unwrap_or(i32::MAX),
             compliance: shares.min_by(f64::total_cmp).map(percent),
+            in_force: self.known.in_force.as_ref().map(|in_force| in_force.spec.clone()),
             deployments: self
                 .deployments
                 .iter()
@@ -192,5 +216,42 @@ impl Selected<'_> {
             .iter()
             .filter_map(|kept| kept.compliance)
             .min_by(f64::total_cmp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_move_are_no_news() {
+        let deployment = |compliance: &str, state: &str| MatchedDeployment {
+            name: "web".to_owned(),
+            live: true,
+            state: state.to_owned(),
+            compliance: Some(compliance.to_owned()),
+        };
+        let status = |compliance: &str, state: &str, requests: u64, holds: bool| ServiceLevelObjectiveStatus {
+            matched: 1,
+            compliance: Some(compliance.to_owned()),
+            deployments: vec![deployment(compliance, state)],
+            conditions: vec![Condition::new(
+                "Met",
+                holds,
+                "Kept",
+                format!("{requests} requests"),
+                Timestamp::UNIX_EPOCH,
+            )],
+            ..ServiceLevelObjectiveStatus::default()
+        };
+        let before = status("99.10%", "Learning", 100, true);
+        assert!(same_essence(&before, &status("99.20%", "Learning", 120, true)));
+        assert!(!same_essence(&before, &status("99.10%", "Confident", 100, true)));
+        assert!(!same_essence(&before, &status("99.10%", "Learning", 100, false)));
+        let other = ServiceLevelObjectiveStatus {
+            in_force: Some(serde_json::json!({})),
+            ..before.clone()
+        };
+        assert!(!same_essence(&before, &other));
     }
 }

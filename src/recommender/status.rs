@@ -23,7 +23,8 @@ use crate::core::readout::Compliance;
 use crate::core::units::{Bytes, Cores};
 use crate::scrape::pods;
 
-/// Composes the status of a Deployment that has been decided about.
+/// Composes the status of a Deployment that has been decided about, without the checkpoint: only what is written carries
+/// one.
 #[must_use]
 pub fn compose(managed: &Managed, matched: &Matched, decision: &Decision, now: Timestamp) -> RecommendationStatus {
     let replicas = |replicas: u32| i32::try_from(replicas).unwrap_or(i32::MAX);
@@ -57,7 +58,7 @@ pub fn compose(managed: &Managed, matched: &Matched, decision: &Decision, now: T
         target_utilisation: decision.target_utilisation.map(rounded),
         conditions: managed.conditions.clone(),
         decided_at: Some(Time(now)),
-        checkpoint: managed.advisor().checkpoint(),
+        checkpoint: String::new(),
     }
 }
 
@@ -92,33 +93,34 @@ pub fn unselected(before: &RecommendationStatus, now: Timestamp) -> Recommendati
 /// Whether two statuses say the same, apart from measurements that move with every window.
 #[must_use]
 pub fn same_decision(a: &RecommendationStatus, b: &RecommendationStatus) -> bool {
-    let essence = |status: &RecommendationStatus| RecommendationStatus {
-        observed: None,
-        model: BTreeMap::new(),
-        explanation: None,
-        reason: String::new(),
-        target_utilisation: None,
-        decided_at: None,
-        checkpoint: String::new(),
-        containers: status
-            .containers
-            .iter()
-            .map(|container| ContainerRecommendation {
-                memory_in_use: None,
-                ..container.clone()
-            })
-            .collect(),
-        conditions: status
-            .conditions
-            .iter()
-            .map(|condition| Condition {
-                message: String::new(),
-                ..condition.clone()
-            })
-            .collect(),
-        ..status.clone()
+    let RecommendationStatus {
+        observed_generation,
+        replicas,
+        current_replicas,
+        containers,
+        original,
+        state,
+        live,
+        objectives,
+        observed: _,
+        model: _,
+        bound,
+        reason: _,
+        explanation: _,
+        target_utilisation: _,
+        conditions,
+        decided_at: _,
+        checkpoint: _,
+    } = a;
+    let same_container = |(a, b): (&ContainerRecommendation, &ContainerRecommendation)| {
+        (&a.name, &a.requests, &a.limits) == (&b.name, &b.requests, &b.limits)
     };
-    essence(a) == essence(b)
+    *observed_generation == b.observed_generation
+        && (*replicas, *current_replicas, *live) == (b.replicas, b.current_replicas, b.live)
+        && (original, state, objectives, bound) == (&b.original, &b.state, &b.objectives, &b.bound)
+        && containers.len() == b.containers.len()
+        && containers.iter().zip(&b.containers).all(same_container)
+        && conditions::same_but_messages(conditions, &b.conditions)
 }
 
 /// In the order of the Deployment's own containers, the sidecar last.

@@ -316,7 +316,16 @@ mod tests {
             known.error.as_ref().unwrap().field,
             "spec.objectives[0].http.latency.responseTime"
         );
-        cluster.objectives.put("shop", "fast", known);
+        cluster.objectives.put("shop", "fast", known.clone());
+        // A replica that starts now never saw the good ones; the status has them.
+        let mut kept = Arc::unwrap_or_clone(known.object.unwrap());
+        kept.status = Some(crate::api::ServiceLevelObjectiveStatus {
+            in_force: Some(good.in_force.as_ref().unwrap().spec.clone()),
+            ..crate::api::ServiceLevelObjectiveStatus::default()
+        });
+        let restarted = keep::objective(kube::core::DeserializeGuard(Ok(kept)), None);
+        assert_eq!(restarted.in_force, good.in_force);
+        assert!(restarted.error.is_some());
         let unreadable =
             serde_json::from_value(json!({"metadata": {"name": "broken", "namespace": "shop"}, "spec": "nonsense"}));
         cluster

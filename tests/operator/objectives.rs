@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use crate::support::{self, SHOP, SOON, Stage, condition};
 
+const OPERATORS: &str = "app.kubernetes.io/component=operator";
+
 fn with_latency(latency: Value) -> Value {
     let mut objective = support::objective();
     objective["spec"]["objectives"][0]["http"]["latency"] = latency;
@@ -54,8 +56,60 @@ async fn bad_objectives_are_refused_by_field() {
         objective["spec"]["selector"] = selector;
         stage.playground.apply_objects(vec![objective]).await.unwrap();
     }
+    for (selector, field) in [
+        (json!({"matchLabels": {}}), "spec.selector"),
+        (
+            json!({"matchExpressions": [{"key": "slo", "operator": "In"}]}),
+            "spec.selector.matchExpressions[0]",
+        ),
+        (
+            json!({"matchExpressions": [{"key": "slo", "operator": "Exists", "values": ["a"]}]}),
+            "spec.selector.matchExpressions[0]",
+        ),
+    ] {
+        let mut objective = support::objective();
+        objective["spec"]["selector"] = selector.clone();
+        let refused = stage.playground.apply_objects(vec![objective]).await.unwrap_err();
+        let refused = format!("{refused:#}");
+        assert!(refused.contains(field), "{selector}: {refused}");
+    }
     what_only_a_program_sees_is_told(&stage).await;
     annotations_are_told(&stage).await;
+}
+
+/// An objective that was made useless leaves its last good spec in force, for a replica too that never saw that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_objective_and_a_restart_withdraw_nothing() {
+    let stage = Stage::with_operators(1).await;
+    stage.open_shop(1, json!({})).await;
+    let objectives = stage.dynamic("ServiceLevelObjective");
+    let wait = async |holds: fn(&Value) -> bool| {
+        let found = stage
+            .playground
+            .wait_for(&objectives, "slo-webapps", SOON, |object| holds(&object.data["status"]))
+            .await;
+        found.unwrap();
+    };
+    wait(|status| status["inForce"]["selector"]["slo"] == "slo-webapps").await;
+    let useless = json!({"spec": {"selector": {"slo": 5}}});
+    objectives
+        .patch("slo-webapps", &PatchParams::default(), &Patch::Merge(useless))
+        .await
+        .unwrap();
+    wait(|status| condition(status, "Ready").is_some_and(|ready| ready["reason"] == "InvalidSpec")).await;
+    let operators = stage.playground.pods("valence-system", OPERATORS).await.unwrap();
+    let operator = kube::ResourceExt::name_any(&operators[0]);
+    let before = stage.recommendation(|status| status["decidedAt"].is_string()).await;
+    assert!(
+        stage.playground.kubelet().crash("valence-system", &operator, "valence"),
+        "{operator} does not run"
+    );
+    let after = stage
+        .recommendation(|status| status["decidedAt"].is_string() && status["decidedAt"] != before["decidedAt"])
+        .await;
+    assert_eq!(after["objectives"], before["objectives"], "{after}");
+    assert_ne!(condition(&after, "Ready").unwrap()["reason"], "NotSelected", "{after}");
+    wait(|status| status["matched"] == 1 && status["inForce"]["selector"]["slo"] == "slo-webapps").await;
 }
 
 /// The schema cannot look into a plain label map.
