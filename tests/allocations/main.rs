@@ -65,10 +65,7 @@ fn a_review_is_answered_with_few_allocations() {
     let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
     let plans = cluster::filled(100);
     let admission = Admission::new(plans, AdmissionSettings::default(), metrics, Arc::new(notices::Silent));
-    for (review, (allocations, bytes)) in reviews::all()
-        .iter()
-        .zip([(400, 150_000), (415, 152_000), (450, 160_000)])
-    {
+    for (review, (allocations, bytes)) in reviews::all().iter().zip([(100, 27_000), (106, 28_500), (122, 35_500)]) {
         // What is made once for all pods of a kind is not part of a review's cost.
         drop(admission.answer(Endpoint::Pods, &review.body).unwrap());
         let mut changed = false;

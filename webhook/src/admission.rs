@@ -11,6 +11,7 @@ use crate::notices::Notices;
 use crate::outcome::Outcome;
 use crate::plans::Plans;
 use crate::pod::Sidecars;
+use crate::reader::Quick;
 use crate::review::{self, Read, Request, ReviewError};
 use crate::settings::Settings;
 use crate::{deployment, hpa, pod, scale, service};
@@ -192,7 +193,7 @@ impl Admission {
     }
 }
 
-fn decide<'b, T: Deserialize<'b> + ManagedObject>(
+fn decide<'b, T: Deserialize<'b> + Quick<'b> + ManagedObject>(
     context: &Context<'_>,
     body: &'b [u8],
     admit: impl Fn(&Context<'_>, &Request<'b, T>) -> Outcome,

@@ -1,6 +1,8 @@
 //! Requests and limits of a container as numbers.
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::json;
 
 use crate::patch::Patch;
 use crate::plans::ContainerResources;
@@ -143,30 +145,15 @@ impl Amounts {
         }
     }
 
-    /// The `resources` of a container that has none yet.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
-        let mut resources = Map::new();
-        for (field, pick) in FIELDS {
-            let amounts = self.quantities(pick);
-            if !amounts.is_empty() {
-                resources.insert(field.to_owned(), Value::Object(amounts));
-            }
-        }
-        Value::Object(resources)
-    }
-
-    fn quantities(&self, pick: fn(Pair) -> Option<u64>) -> Map<String, Value> {
-        let quantity = |kind: Kind| Some((kind.name().to_owned(), json!(kind.text(pick(self.pair(kind))?))));
-        Kind::ALL.into_iter().filter_map(quantity).collect()
+    fn quantities(&self, pick: Pick) -> Quantities<'_> {
+        Quantities { amounts: self, pick }
     }
 
     /// Writes these amounts over those of a container at `path`; other resources stay.
     pub(crate) fn patch(&self, path: &str, current: Option<&Resources<'_>>, patch: &mut Patch) {
         let Some(current) = current else {
-            let resources = self.to_json();
-            if resources.as_object().is_some_and(|resources| !resources.is_empty()) {
-                patch.add(format!("{path}/resources"), resources);
+            if *self != Self::default() {
+                patch.add(format!("{path}/resources"), json!(self));
             }
             return;
         };
@@ -176,14 +163,14 @@ impl Amounts {
                 None => {
                     let all = self.quantities(pick);
                     if !all.is_empty() {
-                        patch.add(format!("{path}/resources/{field}"), all);
+                        patch.add(format!("{path}/resources/{field}"), json!(all));
                     }
                 }
             }
         }
     }
 
-    fn patch_pairs(&self, path: &str, pick: fn(Pair) -> Option<u64>, current: &Pairs<'_>, patch: &mut Patch) {
+    fn patch_pairs(&self, path: &str, pick: Pick, current: &Pairs<'_>, patch: &mut Patch) {
         for kind in Kind::ALL {
             let text = current.get(kind.name());
             let wanted = pick(self.pair(kind));
@@ -202,6 +189,45 @@ impl Amounts {
 type Pick = fn(Pair) -> Option<u64>;
 
 const FIELDS: [(&str, Pick); 2] = [("requests", |pair| pair.request), ("limits", |pair| pair.limit)];
+
+/// The `resources` of a container: as records hold them, in the order of the names.
+impl Serialize for Amounts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (field, pick) in FIELDS.into_iter().rev() {
+            let quantities = self.quantities(pick);
+            if !quantities.is_empty() {
+                map.serialize_entry(field, &quantities)?;
+            }
+        }
+        map.end()
+    }
+}
+
+/// Requests, or limits, by resource.
+struct Quantities<'a> {
+    amounts: &'a Amounts,
+    pick: Pick,
+}
+
+impl Quantities<'_> {
+    fn get(&self, kind: Kind) -> Option<u64> {
+        (self.pick)(self.amounts.pair(kind))
+    }
+
+    fn is_empty(&self) -> bool {
+        Kind::ALL.iter().all(|kind| self.get(*kind).is_none())
+    }
+}
+
+impl Serialize for Quantities<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let amounts = Kind::ALL
+            .into_iter()
+            .filter_map(|kind| Some((kind.name(), kind.text(self.get(kind)?))));
+        serializer.collect_map(amounts)
+    }
+}
 
 fn amount(field: &str, quantities: Option<&Pairs<'_>>, kind: Kind) -> Result<Option<u64>, String> {
     let Some(text) = quantities.and_then(|quantities| quantities.get(kind.name())) else {

@@ -22,6 +22,7 @@ mod pod;
 mod policies;
 mod protocol;
 pub mod quantity;
+mod reader;
 mod record;
 mod replicas;
 mod review;

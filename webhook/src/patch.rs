@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 /// What an operation puts somewhere.
@@ -10,10 +12,34 @@ pub enum Content {
     /// A value.
     Value(Value),
     /// JSON that was written before.
-    Text(Arc<str>),
+    Prepared(Arc<Prepared>),
     /// A list of JSON that was written before.
-    ListOf(Arc<str>),
+    ListOf(Arc<Prepared>),
 }
+
+/// JSON that goes into many patches, and what base64 makes of it.
+///
+/// Base64 makes four characters of three bytes: where white space brings JSON to a multiple of three, it is the same in
+/// every patch that has it at a multiple of three.
+#[derive(Debug, PartialEq)]
+pub struct Prepared {
+    json: String,
+    base64: String,
+}
+
+impl Prepared {
+    /// Prepares JSON.
+    #[must_use]
+    pub fn new(mut json: String) -> Self {
+        let length = json.len().next_multiple_of(GROUP);
+        json.extend(std::iter::repeat_n(' ', length - json.len()));
+        let base64 = BASE64_STANDARD.encode(&json);
+        Self { json, base64 }
+    }
+}
+
+/// Bytes that base64 takes together.
+const GROUP: usize = 3;
 
 /// One operation of a patch.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,9 +59,9 @@ impl From<Value> for Content {
     }
 }
 
-impl From<Arc<str>> for Content {
-    fn from(text: Arc<str>) -> Self {
-        Self::Text(text)
+impl From<Arc<Prepared>> for Content {
+    fn from(prepared: Arc<Prepared>) -> Self {
+        Self::Prepared(prepared)
     }
 }
 
@@ -61,16 +87,36 @@ impl Patch {
     /// The patch as JSON.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        let mut json = Vec::with_capacity(256 + self.0.iter().map(Operation::size).sum::<usize>());
-        json.push(b'[');
+        let mut json = Plain(Vec::with_capacity(self.size()));
+        self.write(&mut json);
+        json.0
+    }
+
+    /// Appends the patch as JSON in base64.
+    pub fn to_base64(&self, base64: &mut Vec<u8>) {
+        let mut output = Encoded {
+            json: Vec::with_capacity(1024),
+            base64,
+        };
+        self.write(&mut output);
+        output.flush();
+    }
+
+    /// About how long the patch will be as JSON.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0.iter().map(Operation::size).sum()
+    }
+
+    fn write(&self, output: &mut impl Output) {
+        output.json().push(b'[');
         for (position, operation) in self.0.iter().enumerate() {
             if position > 0 {
-                json.push(b',');
+                output.json().push(b',');
             }
-            operation.write(&mut json);
+            operation.write(output);
         }
-        json.push(b']');
-        json
+        output.json().push(b']');
     }
 
     /// Adds a member or an element, or replaces a member that is there.
@@ -102,16 +148,67 @@ impl Patch {
     }
 }
 
+/// Where a patch is written to.
+trait Output {
+    /// Takes JSON.
+    fn json(&mut self) -> &mut Vec<u8>;
+    /// Takes JSON that is prepared.
+    fn prepared(&mut self, prepared: &Prepared);
+}
+
+struct Plain(Vec<u8>);
+
+impl Output for Plain {
+    fn json(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
+    fn prepared(&mut self, prepared: &Prepared) {
+        self.0.extend_from_slice(prepared.json.as_bytes());
+    }
+}
+
+struct Encoded<'b> {
+    json: Vec<u8>,
+    base64: &'b mut Vec<u8>,
+}
+
+impl Output for Encoded<'_> {
+    fn json(&mut self) -> &mut Vec<u8> {
+        &mut self.json
+    }
+
+    fn prepared(&mut self, prepared: &Prepared) {
+        self.json.resize(self.json.len().next_multiple_of(GROUP), b' ');
+        self.flush();
+        self.base64.extend_from_slice(prepared.base64.as_bytes());
+    }
+}
+
+impl Encoded<'_> {
+    /// Encodes what has been written so far.
+    fn flush(&mut self) {
+        let start = self.base64.len();
+        self.base64.resize(start + self.json.len().div_ceil(GROUP) * 4, 0);
+        // The slice has the length of the encoded text, so that nothing is left out.
+        let written = BASE64_STANDARD.encode_slice(&self.json, &mut self.base64[start..]);
+        self.base64.truncate(start + written.unwrap_or_default());
+        self.json.clear();
+    }
+}
+
 impl Operation {
     fn size(&self) -> usize {
         let content = match &self.content {
-            Some(Content::Text(text) | Content::ListOf(text)) => text.len(),
+            Some(Content::Prepared(prepared) | Content::ListOf(prepared)) => prepared.json.len(),
+            Some(Content::Value(Value::String(text))) => text.len() + text.len() / 4,
             _ => 64,
         };
-        self.path.len() + content
+        self.path.len() + content + 48
     }
 
-    fn write(&self, json: &mut Vec<u8>) {
+    fn write(&self, output: &mut impl Output) {
+        let json = output.json();
         json.extend_from_slice(b"{\"op\":\"");
         json.extend_from_slice(self.op.as_bytes());
         json.extend_from_slice(b"\",\"path\":");
@@ -120,15 +217,15 @@ impl Operation {
             json.extend_from_slice(b",\"value\":");
             match content {
                 Content::Value(value) => write(json, value),
-                Content::Text(text) => json.extend_from_slice(text.as_bytes()),
-                Content::ListOf(text) => {
+                Content::Prepared(prepared) => output.prepared(prepared),
+                Content::ListOf(prepared) => {
                     json.push(b'[');
-                    json.extend_from_slice(text.as_bytes());
-                    json.push(b']');
+                    output.prepared(prepared);
+                    output.json().push(b']');
                 }
             }
         }
-        json.push(b'}');
+        output.json().push(b'}');
     }
 }
 
@@ -160,11 +257,30 @@ mod tests {
     #[test]
     fn writes_the_operations_of_the_standard() {
         let mut patch = Patch::default();
-        patch.add("/a".to_owned(), Arc::<str>::from("1"));
+        patch.add("/a".to_owned(), 1_i64);
         patch.replace("/b".to_owned(), "x");
         patch.remove("/c".to_owned());
         let expected = r#"[{"op":"add","path":"/a","value":1},{"op":"replace","path":"/b","value":"x"},{"op":"remove","path":"/c"}]"#;
         assert_eq!(String::from_utf8(patch.to_json()).unwrap(), expected);
+    }
+
+    /// Whatever stands before and in what is prepared, base64 holds the patch.
+    #[test]
+    fn base64_of_what_is_prepared_is_that_of_the_patch() {
+        for lead in 0..4 {
+            for length in 0..7 {
+                let prepared = Arc::new(Prepared::new(format!("\"{}\"", "x".repeat(length))));
+                let mut patch = Patch::default();
+                patch.remove("/".repeat(lead));
+                patch.add("/a".to_owned(), Arc::clone(&prepared));
+                patch.add("/b".to_owned(), Content::ListOf(prepared));
+                let mut base64 = Vec::new();
+                patch.to_base64(&mut base64);
+                let decoded: Value = serde_json::from_slice(&BASE64_STANDARD.decode(base64).unwrap()).unwrap();
+                assert_eq!(decoded, serde_json::from_slice::<Value>(&patch.to_json()).unwrap());
+                assert_eq!(decoded[2]["value"][0], "x".repeat(length));
+            }
+        }
     }
 
     proptest! {

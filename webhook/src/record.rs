@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::patch::{Patch, token};
+use crate::patch::{Patch, token, write};
 use crate::view::Metadata;
 
 /// A number under a key of a record.
@@ -40,6 +40,14 @@ pub fn is_true(record: &str, key: &str) -> bool {
     record.and_then(|record| record.get(key)?.as_bool()).unwrap_or_default()
 }
 
+/// A record as the text of an annotation.
+#[must_use]
+pub fn json_text<T: serde::Serialize>(record: &T) -> String {
+    let mut json = Vec::with_capacity(128);
+    write(&mut json, record);
+    String::from_utf8(json).unwrap_or_default()
+}
+
 /// Changes to the annotations of an object, as few operations as they need.
 pub struct Annotations<'o, 'a> {
     metadata: Option<&'o Metadata<'a>>,
@@ -75,7 +83,7 @@ impl<'o, 'a> Annotations<'o, 'a> {
     }
 
     /// Writes the changes down.
-    pub fn patch(self, patch: &mut Patch) {
+    pub fn patch(mut self, patch: &mut Patch) {
         let has_annotations = self.metadata.is_some_and(|metadata| metadata.annotations.is_some());
         if !has_annotations {
             let all: Map<_, _> = self
@@ -88,10 +96,10 @@ impl<'o, 'a> Annotations<'o, 'a> {
             }
             return;
         }
-        for (key, value) in &self.changes {
-            let path = format!("/metadata/annotations/{}", token(key));
+        for (key, value) in std::mem::take(&mut self.changes) {
+            let path = ["/metadata/annotations/", &token(key)].concat();
             match value {
-                Some(value) => patch.set(self.current(key).is_some(), path, value.as_str()),
+                Some(value) => patch.set(self.current(key).is_some(), path, value),
                 None => patch.remove(path),
             }
         }

@@ -1,11 +1,10 @@
 //! The AdmissionReview (`admission.k8s.io/v1`), read in one pass with the object in it.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde::de::{Deserialize, IgnoredAny};
 use thiserror::Error;
 
 use crate::patch::{Patch, write};
+use crate::reader::{Quick, Reader, quick};
 use crate::view::Text;
 
 /// Longest warning that the API server passes on whole.
@@ -93,6 +92,11 @@ pub struct Options<'a> {
     pub field_manager: Option<Text<'a>>,
 }
 
+quick!(Review<T> { api_version, request });
+quick!(Request<T> { uid, operation, namespace, name, dry_run, user_info, options, object, old_object });
+quick!(UserInfo { username });
+quick!(Options { field_manager });
+
 impl<T> Request<'_, T> {
     /// Namespace of the object, empty when it has none.
     #[must_use]
@@ -131,7 +135,10 @@ pub enum Read<'a, T> {
 ///
 /// # Errors
 /// When there is nothing in it to answer.
-pub fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Read<'a, T>, ReviewError> {
+pub fn read<'a, T: Deserialize<'a> + Quick<'a>>(body: &'a [u8]) -> Result<Read<'a, T>, ReviewError> {
+    if let Some(review) = Reader::whole::<Review<'a, T>>(body) {
+        return Ok(Read::Whole(request(review)?));
+    }
     match serde_json::from_slice::<Review<'a, T>>(body) {
         Ok(review) => Ok(Read::Whole(request(review)?)),
         Err(_) => odd::<T>(body),
@@ -173,21 +180,14 @@ fn request<'a, T>(review: Review<'a, T>) -> Result<Request<'a, T>, ReviewError> 
 #[must_use]
 pub fn answer(uid: &str, patch: &Patch, warnings: &[String]) -> Vec<u8> {
     const START: &[u8] = br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"#;
-    let patch = (!patch.is_empty()).then(|| patch.to_json());
-    let length = patch.as_ref().map_or(0, |patch| patch.len().div_ceil(3) * 4);
-    let mut json = Vec::with_capacity(START.len() + length + 256 + warnings.iter().map(String::len).sum::<usize>());
+    let warned = warnings.iter().map(String::len).sum::<usize>();
+    let mut json = Vec::with_capacity(START.len() + patch.size() * 4 / 3 + 256 + warned);
     json.extend_from_slice(START);
     write(&mut json, uid);
     json.extend_from_slice(br#","allowed":true"#);
-    if let Some(patch) = patch {
+    if !patch.is_empty() {
         json.extend_from_slice(br#","patchType":"JSONPatch","patch":""#);
-        let start = json.len();
-        json.resize(start + length, 0);
-        // The slice has the length of the encoded patch, so that nothing is left out.
-        let written = BASE64_STANDARD
-            .encode_slice(&patch, &mut json[start..])
-            .unwrap_or_default();
-        json.truncate(start + written);
+        patch.to_base64(&mut json);
         json.push(b'"');
     }
     if !warnings.is_empty() {

@@ -8,6 +8,8 @@ use std::ops::Deref;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
+use crate::reader::{Quick, Reader, quick};
+
 /// Text that is borrowed unless it had to be unescaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text<'a>(Cow<'a, str>);
@@ -41,6 +43,12 @@ impl<'de> Visitor<'de> for TextVisitor {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
         Ok(Text(Cow::Owned(text.to_owned())))
+    }
+}
+
+impl<'a> Quick<'a> for Text<'a> {
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        Cow::read(reader).map(Self)
     }
 }
 
@@ -99,6 +107,17 @@ impl<'de> Visitor<'de> for PairsVisitor {
     }
 }
 
+impl<'a> Quick<'a> for Pairs<'a> {
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        let mut pairs = Vec::new();
+        reader.object(|reader, key| {
+            pairs.push((key.text().map(Text)?, Text::read(reader)?));
+            Some(())
+        })?;
+        Some(Self(pairs))
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(PairsVisitor)
@@ -140,6 +159,15 @@ impl<'de> Visitor<'de> for PortVisitor {
     }
 }
 
+impl<'a> Quick<'a> for PortReference<'a> {
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        match reader.peek()? {
+            b'"' => Text::read(reader).map(Self::Name),
+            _ => reader.integer().map(Self::Number),
+        }
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for PortReference<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(PortVisitor)
@@ -147,15 +175,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for PortReference<'a> {
 }
 
 macro_rules! view {
-    ($(#[$about:meta])* $name:ident { $($(#[$field_about:meta])* $field:ident: $type:ty),* $(,)? }) => {
+    ($(#[$about:meta])* $name:ident { $($(#[$field_about:meta])* $field:ident $(= $json:literal)?: $type:ty),* $(,)? }) => {
         $(#[$about])*
         #[derive(Clone, Debug, Default, serde::Deserialize)]
         #[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
         pub struct $name<'a> {
-            $($(#[$field_about])* #[serde(default)] pub $field: Option<$type>,)*
+            $($(#[$field_about])* #[serde(default $(, rename = $json)?)] pub $field: Option<$type>,)*
             #[serde(skip)]
             lifetime: std::marker::PhantomData<&'a ()>,
         }
+
+        quick!($name { $($field $(= $json)?),* } ..Self::default());
     };
 }
 
@@ -375,13 +405,11 @@ view! {
     /// Where a Service sends to.
     ServiceSpec {
         /// `ClusterIP`, `NodePort`, `LoadBalancer` or `ExternalName`.
-        #[serde(rename = "type")]
-        type_: Text<'a>,
+        type_ = "type": Text<'a>,
         /// Labels of the pods.
         selector: Pairs<'a>,
         /// Addresses outside of the cluster that lead to it.
-        #[serde(rename = "externalIPs")]
-        external_ips: Vec<Text<'a>>,
+        external_ips = "externalIPs": Vec<Text<'a>>,
         /// Ports.
         ports: Vec<ServicePort<'a>>,
     }
@@ -570,5 +598,109 @@ impl ContainerPort<'_> {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref().filter(|name| !name.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    const KEYS: [&str; 24] = [
+        "metadata",
+        "name",
+        "labels",
+        "ownerReferences",
+        "controller",
+        "managedFields",
+        "time",
+        "fieldsV1",
+        "spec",
+        "containers",
+        "initContainers",
+        "hostNetwork",
+        "nodeSelector",
+        "terminationGracePeriodSeconds",
+        "ports",
+        "containerPort",
+        "resources",
+        "requests",
+        "limits",
+        "livenessProbe",
+        "httpGet",
+        "port",
+        "template",
+        "a\"\\{",
+    ];
+
+    fn anything() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(7, 80, 5, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map(select(&KEYS), inner, 0..6)
+                    .prop_map(|object| object.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+            ]
+        })
+    }
+
+    fn quickly<'a, T: Quick<'a> + fmt::Debug>(json: &'a str) -> Option<String> {
+        Reader::whole::<T>(json.as_bytes()).map(|read| format!("{read:?}"))
+    }
+
+    fn carefully<'a, T: Deserialize<'a> + fmt::Debug>(json: &'a str) -> Option<String> {
+        serde_json::from_str::<T>(json).ok().map(|read| format!("{read:?}"))
+    }
+
+    /// What is read quickly is what serde_json reads.
+    fn agree(json: &str) {
+        let quick = [quickly::<Pod<'_>>(json), quickly::<Deployment<'_>>(json)];
+        let careful = [carefully::<Pod<'_>>(json), carefully::<Deployment<'_>>(json)];
+        for (quick, careful) in quick.into_iter().zip(careful) {
+            assert!(
+                quick.is_none() || quick == careful,
+                "{json}: {quick:?}, but {careful:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn both_readers_agree(metadata in anything(), spec in anything()) {
+            let object: Value = Map::from_iter([("metadata".to_owned(), metadata), ("spec".to_owned(), spec)]).into();
+            agree(&object.to_string());
+            agree(&serde_json::to_string_pretty(&object).unwrap());
+        }
+    }
+
+    #[test]
+    fn usual_objects_are_read_quickly() {
+        let pod = json!({
+            "metadata": {"name": "web", "creationTimestamp": null, "labels": {"app": "web"},
+                "annotations": {"note": "a \"quoted\" \u{e9}\n"},
+                "managedFields": [{"manager": "kubectl", "time": "2026-11-24T06:00:00Z", "fieldsV1": {"f:a": {".": {}}}}]},
+            "spec": {"containers": [{"name": "app", "ports": [{"containerPort": 8080}], "env": [{"name": "A", "value": "]}"}],
+                "livenessProbe": {"httpGet": {"port": "http"}}, "readinessProbe": {"tcpSocket": {"port": 8080}}}],
+                "hostNetwork": false, "priority": 0},
+            "status": {},
+        });
+        for json in [pod.to_string(), serde_json::to_string_pretty(&pod).unwrap()] {
+            assert!(quickly::<Pod<'_>>(&json).is_some());
+            agree(&json);
+        }
+        let twice = r#"{"metadata":{"name":"a","name":"b"}}"#;
+        assert_eq!((quickly::<Pod<'_>>(twice), carefully::<Pod<'_>>(twice)), (None, None));
     }
 }

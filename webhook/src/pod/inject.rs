@@ -7,6 +7,7 @@ use crate::injection::{self, wish};
 use crate::patch::{Content, Patch};
 use crate::plans::names;
 use crate::policies;
+use crate::record::json_text;
 
 /// Annotation that the kubelet gives to the image of a static pod.
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -30,9 +31,19 @@ pub(super) struct Injection {
 }
 
 impl Injection {
-    /// The name of the form, in the record that the pod carries.
-    pub fn form_name(&self) -> &'static str {
-        if self.native { "native" } else { "container" }
+    /// What the pod's annotation says about it.
+    pub fn record(&self) -> String {
+        #[derive(serde::Serialize)]
+        struct Record<'r> {
+            form: &'static str,
+            name: Option<&'r str>,
+            port: u16,
+        }
+        json_text(&Record {
+            form: if self.native { "native" } else { "container" },
+            name: self.fronted.name.as_deref(),
+            port: self.fronted.number,
+        })
     }
 
     /// Adds the sidecar.

@@ -7,8 +7,6 @@ mod resize;
 mod resources;
 mod sidecar;
 
-use serde_json::json;
-
 use crate::admission::Context;
 use crate::notices::Reason;
 use crate::outcome::{Outcome, Subject};
@@ -132,12 +130,7 @@ fn write(arrival: &Arrival<'_, '_>, injection: Option<&Injection>, rewriting: &R
     rewriting.patch(arrival.spec, &mut annotations, outcome);
     if let Some(injection) = injection {
         injection.patch(arrival, rewriting, &mut outcome.patch);
-        let record = json!({
-            "port": injection.fronted.number,
-            "name": injection.fronted.name,
-            "form": injection.form_name(),
-        });
-        annotations.set(names::INJECTED, record.to_string());
+        annotations.set(names::INJECTED, injection.record());
         if arrival.metadata.annotation(DEFAULT_CONTAINER).is_none() {
             let container = &arrival.spec.containers()[injection.fronted.container];
             annotations.set(DEFAULT_CONTAINER, container.name().to_owned());

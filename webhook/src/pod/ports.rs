@@ -278,10 +278,10 @@ pub(super) fn conflict(spec: &PodSpec<'_>) -> Option<i64> {
     })
 }
 
-/// Everything that a container's probes and hooks do to a port, with the path of the field.
-fn actions<'c>(container: &'c Container<'_>) -> impl Iterator<Item = (String, &'c PortAction<'c>)> {
+/// Everything that a container's probes and hooks do to a port, with the path of the field in two parts.
+fn actions<'c>(container: &'c Container<'_>) -> impl Iterator<Item = ([&'static str; 2], &'c PortAction<'c>)> {
     let hooks = container.lifecycle.as_ref();
-    let probes: [(&str, Option<&Probe<'_>>); 5] = [
+    let probes: [(&'static str, Option<&Probe<'_>>); 5] = [
         ("livenessProbe", container.liveness_probe.as_ref()),
         ("readinessProbe", container.readiness_probe.as_ref()),
         ("startupProbe", container.startup_probe.as_ref()),
@@ -291,10 +291,10 @@ fn actions<'c>(container: &'c Container<'_>) -> impl Iterator<Item = (String, &'
     probes.into_iter().flat_map(|(path, probe)| {
         let http = probe
             .and_then(|probe| probe.http_get.as_ref())
-            .map(|action| (format!("{path}/httpGet"), action));
+            .map(|action| ([path, "/httpGet/port"], action));
         let tcp = probe
             .and_then(|probe| probe.tcp_socket.as_ref())
-            .map(|action| (format!("{path}/tcpSocket"), action));
+            .map(|action| ([path, "/tcpSocket/port"], action));
         http.into_iter().chain(tcp)
     })
 }
@@ -441,9 +441,9 @@ pub(super) fn move_name(spec: &PodSpec<'_>, fronted: &Fronted, patch: &mut Patch
         return;
     };
     let path = format!("/spec/containers/{}", fronted.container);
-    for (field, action) in actions(container) {
+    for ([probe, field], action) in actions(container) {
         if matches!(&action.port, Some(PortReference::Name(used)) if &**used == name) {
-            patch.replace(format!("{path}/{field}/port"), fronted.number);
+            patch.replace([&path, "/", probe, field].concat(), fronted.number);
         }
     }
     patch.remove(format!("{path}/ports/{position}/name"));

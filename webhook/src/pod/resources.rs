@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
-
 use super::Arrival;
 use super::inject::Injection;
 use crate::amounts::{Amounts, Kind, Pair, QualityOfService, quality_of_service};
@@ -12,7 +10,7 @@ use crate::limits::{Demand, Limits, Traits};
 use crate::notices::Reason;
 use crate::outcome::Outcome;
 use crate::plans::{ContainerResources, names};
-use crate::record::Annotations;
+use crate::record::{Annotations, json_text};
 use crate::view::{Container, PodSpec, Resources};
 use crate::workload::Workload;
 
@@ -203,10 +201,15 @@ pub(super) fn recorded(record: &str) -> BTreeMap<String, Amounts> {
         .collect()
 }
 
-fn record(containers: &[&Rewritten], amounts: fn(&Rewritten) -> Amounts) -> String {
-    let of = |container: &&Rewritten| (container.name.clone(), amounts(container).to_json());
-    let containers: Map<_, _> = containers.iter().map(of).collect();
-    Value::Object(Map::from_iter([("containers".to_owned(), Value::Object(containers))])).to_string()
+fn record<'r>(containers: &[&'r Rewritten], amounts: fn(&Rewritten) -> Amounts) -> String {
+    #[derive(serde::Serialize)]
+    struct Written<'r> {
+        containers: BTreeMap<&'r str, Amounts>,
+    }
+    let of = |container: &&'r Rewritten| (container.name.as_str(), amounts(container));
+    json_text(&Written {
+        containers: containers.iter().map(of).collect(),
+    })
 }
 
 /// Amounts as the pod has them.

@@ -11,6 +11,7 @@ use super::inject::Injection;
 use super::resources::Rewriting;
 use crate::amounts::Amounts;
 use crate::envoy::{ADMIN_SOCKET_PREFIX, Proxy, bootstrap};
+use crate::patch::Prepared;
 use crate::plans::names;
 use crate::quantity;
 use crate::settings::Settings;
@@ -42,7 +43,7 @@ for my $second (1 .. $ARGV[1]) {
 }
 "#;
 
-/// Most sidecars that are kept as text, each of about 8 KB.
+/// Most sidecars that are kept as text, each of about 20 KB.
 const MOST_TEXTS: usize = 256;
 
 /// Everything in which one sidecar may differ from another.
@@ -64,7 +65,7 @@ struct Shape {
 ///
 /// It is read without a lock; a new text replaces the map, and of two that come at once one may be made again.
 #[derive(Debug, Default)]
-pub struct Sidecars(ArcSwap<HashMap<Shape, Arc<str>>>);
+pub struct Sidecars(ArcSwap<HashMap<Shape, Arc<Prepared>>>);
 
 impl Sidecars {
     /// Forgets them all, when what they are made from changes.
@@ -72,12 +73,12 @@ impl Sidecars {
         self.0.store(Arc::default());
     }
 
-    fn text(&self, shape: Shape, make: impl FnOnce(&Shape) -> Value) -> Arc<str> {
+    fn text(&self, shape: Shape, make: impl FnOnce(&Shape) -> Value) -> Arc<Prepared> {
         let texts = self.0.load();
         if let Some(text) = texts.get(&shape) {
             return Arc::clone(text);
         }
-        let text: Arc<str> = make(&shape).to_string().into();
+        let text = Arc::new(Prepared::new(make(&shape).to_string()));
         let mut more = if texts.len() < MOST_TEXTS {
             HashMap::clone(&texts)
         } else {
@@ -90,7 +91,7 @@ impl Sidecars {
 }
 
 /// The container as JSON, complete but for what the API server fills in.
-pub(super) fn container(arrival: &Arrival<'_, '_>, injection: &Injection, rewriting: &Rewriting) -> Arc<str> {
+pub(super) fn container(arrival: &Arrival<'_, '_>, injection: &Injection, rewriting: &Rewriting) -> Arc<Prepared> {
     let objectives = arrival
         .workload
         .map(|workload| workload.objectives.as_slice())
@@ -159,7 +160,7 @@ fn stop_hook(settings: &Settings, shape: &Shape) -> Option<Value> {
 }
 
 fn resources(shape: &Shape) -> Value {
-    let mut resources = shape.amounts.to_json();
+    let mut resources = json!(shape.amounts);
     if let Some(bytes) = shape.storage {
         for field in ["requests", "limits"] {
             resources[field]["ephemeral-storage"] = json!(quantity::memory_text(bytes));
