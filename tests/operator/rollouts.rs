@@ -2,9 +2,10 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use valence_playground::load::Generator;
 
@@ -26,6 +27,21 @@ async fn nobody_loses_a_request_when_injection_comes_and_goes() {
     let report = load.stop().await;
     assert_eq!(report.failed, 0, "{report:?}");
     assert!(report.served > 100, "{report:?}");
+    every_sidecar_could_say_goodbye(&stage).await;
+}
+
+/// The hook that tells clients to leave ran wherever a sidecar was stopped.
+async fn every_sidecar_could_say_goodbye(stage: &Stage) {
+    let api: Api<Event> = stage.api();
+    let events = api.list(&ListParams::default()).await.unwrap().items;
+    let reasons = |reason: &str| {
+        events
+            .iter()
+            .filter(|event| event.reason.as_deref() == Some(reason))
+            .count()
+    };
+    assert!(reasons("Killing") > 0, "nothing was stopped");
+    assert_eq!(reasons("FailedPreStopHook"), 0, "{events:?}");
 }
 
 /// A namespace that does not ask yet, and a Service by number.

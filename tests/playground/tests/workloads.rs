@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod, PodCondition};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{EvictParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use valence_playground::kubelet::node::Resizes;
@@ -173,6 +173,35 @@ async fn a_sidecar_starts_first_and_serves_the_named_port() {
         .await
         .unwrap();
     assert_eq!(slice.ports.unwrap()[0].port, Some(9000));
+    playground.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hook_of_a_sidecar_runs_with_those_of_the_others_and_it_ends_last() {
+    let playground = playground().await;
+    let mark = playground.directory().join("stopping");
+    let sidecar = json!({
+        "name": "proxy", "image": IMAGE, "restartPolicy": "Always",
+        "args": ["application", "--port=9000", "--start-time=0s"],
+        "lifecycle": {"preStop": {"exec": {"command": ["touch", mark]}}},
+    });
+    let main = application(json!({"lifecycle": {"preStop": {"sleep": {"seconds": 60}}}}));
+    let spec = json!({"initContainers": [sidecar], "containers": [main], "terminationGracePeriodSeconds": 120});
+    playground.apply_objects(vec![pod("web", spec)]).await.unwrap();
+    let pods: Api<Pod> = api(&playground);
+    let ready = |pod: &Pod| condition(pod, "Ready").is_some_and(|ready| ready.status == "True");
+    playground.wait_for(&pods, "web", SOON, ready).await.unwrap();
+    pods.delete("web", &DeleteParams::default()).await.unwrap();
+    valence_playground::until("the hook of the sidecar", SOON, || async {
+        mark.exists().then_some(()).ok_or_else(|| "nothing".to_owned())
+    })
+    .await
+    .unwrap();
+    let stopping = pods.get("web").await.unwrap();
+    for status in statuses(&stopping) {
+        let state = status.state.unwrap();
+        assert!(state.running.is_some(), "{} is over: {state:?}", status.name);
+    }
     playground.stop().await;
 }
 

@@ -1,5 +1,7 @@
 //! The life of one container: pulled, created, started, probed, restarted, stopped.
 
+mod stopping;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,6 +29,14 @@ use crate::controllers::objects::{now, since};
 
 /// A request to stop: by when the container must be gone.
 pub type Stop = Option<Instant>;
+
+/// Whether it is a container's turn to end: sidecars wait for the pod's containers.
+pub type Turn = watch::Receiver<bool>;
+
+/// The turn of a container that waits for nobody.
+pub fn at_once() -> Turn {
+    watch::channel(true).1
+}
 
 /// The part that a container plays in its pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +70,8 @@ pub struct ContainerRuntime {
     view: Mutex<View>,
     instance: Mutex<Option<Instance>>,
     restart_wanted: Notify,
+    /// The environment that it was last started with.
+    variables: Mutex<BTreeMap<String, String>>,
     changed: Arc<Notify>,
     /// What it prints.
     pub log: Arc<Log>,
@@ -95,6 +107,7 @@ impl ContainerRuntime {
             view: Mutex::new(View::new(spec)),
             instance: Mutex::default(),
             restart_wanted: Notify::new(),
+            variables: Mutex::default(),
             changed,
             log: Arc::default(),
             used_before: Mutex::default(),
@@ -182,8 +195,9 @@ impl ContainerRuntime {
         self.node.events.record(self.about(), type_, reason, message).await;
     }
 
-    /// Runs the container until it is over: stopped, or ended without a restart.
-    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<Stop>) {
+    /// Runs the container until it is over: stopped, or ended without a restart. Told to stop it runs its hook at once,
+    /// and is told itself when it is its turn.
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<Stop>, turn: Turn) {
         let mut wait = Duration::ZERO;
         let mut first = true;
         loop {
@@ -201,7 +215,7 @@ impl ContainerRuntime {
             };
             first = false;
             let started = now();
-            let end = self.supervise(&instance, &mut stop).await;
+            let end = self.supervise(&instance, &mut stop, &turn).await;
             let (exit, stopped) = match end {
                 End::Exited(exit) => (exit, false),
                 End::Stopped(exit) => (exit, true),
@@ -354,6 +368,7 @@ impl ContainerRuntime {
         };
         let resolved = environment::resolve(&self.node.client, &facts, spec).await;
         let mut variables = resolved.map_err(|error| ("CreateContainerConfigError", error.into()))?;
+        self.variables.lock().clone_from(&variables);
         let expanded = |words: Vec<String>, variables: &BTreeMap<String, String>| -> Vec<String> {
             words.iter().map(|word| expand(word, variables)).collect()
         };
@@ -395,28 +410,16 @@ impl ContainerRuntime {
     }
 
     /// Watches over a running instance until it has ended.
-    async fn supervise(&self, instance: &Instance, stop: &mut watch::Receiver<Stop>) -> End {
+    async fn supervise(&self, instance: &Instance, stop: &mut watch::Receiver<Stop>, turn: &Turn) -> End {
         let spec = self.spec();
-        if let Some(hook) = spec
-            .lifecycle
-            .as_ref()
-            .and_then(|lifecycle| lifecycle.post_start.as_ref())
-        {
-            let done = Action::of_hook(hook).run(self.address, &spec).await;
-            if let Err(error) = done {
-                self.event(
-                    "Warning",
-                    "FailedPostStartHook",
-                    format!("PostStartHook failed: {error}"),
-                )
-                .await;
-            }
-        }
+        let hooks = spec.lifecycle.as_ref();
+        self.hook("PostStartHook", hooks.and_then(|hooks| hooks.post_start.as_ref()))
+            .await;
         tokio::select! {
             exit = instance.ended() => End::Exited(exit),
             () = asked_to_stop(stop.clone()) => {
                 self.event("Normal", "Killing", format!("Stopping container {}", spec.name)).await;
-                End::Stopped(self.shut_down(instance, stop).await)
+                End::Stopped(self.shut_down(instance, stop, turn.clone()).await)
             }
             why = self.monitor(&spec) => {
                 let reason = format!("Container {} failed {why} probe, will be restarted", spec.name);
@@ -444,39 +447,6 @@ impl ContainerRuntime {
             .and_then(|spec| spec.termination_grace_period_seconds)
             .unwrap_or(30);
         Duration::from_secs(seconds.max(0) as u64)
-    }
-
-    async fn end_within(&self, instance: &Instance, grace: Duration) -> Exit {
-        let (_keep, mut stop) = watch::channel(Some(Instant::now() + grace));
-        self.shut_down(instance, &mut stop).await
-    }
-
-    /// The hook, the polite signal, and the last one when the time is over. The time can still become shorter.
-    async fn shut_down(&self, instance: &Instance, stop: &mut watch::Receiver<Stop>) -> Exit {
-        let spec = self.spec();
-        let mut politely = std::pin::pin!(async {
-            if let Some(hook) = spec
-                .lifecycle
-                .as_ref()
-                .and_then(|lifecycle| lifecycle.pre_stop.as_ref())
-                && let Err(error) = Action::of_hook(hook).run(self.address, &spec).await
-            {
-                self.event("Warning", "FailedPreStopHook", format!("PreStopHook failed: {error}"))
-                    .await;
-            }
-            instance.control.terminate();
-            instance.ended().await
-        });
-        loop {
-            let deadline = stop.borrow_and_update().unwrap_or_else(Instant::now);
-            tokio::select! {
-                exit = &mut politely => return exit,
-                () = tokio::time::sleep_until(deadline) => break,
-                Ok(()) = stop.changed() => {}
-            }
-        }
-        instance.control.kill();
-        instance.ended().await
     }
 
     /// Returns when the container holds more memory than its limit.

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::container::{ContainerRuntime, Part, Stop};
+use super::container::{ContainerRuntime, Part, Stop, at_once};
 use super::node::Node;
 use super::quantity::Resources;
 use super::resize::{self, Verdict};
@@ -37,6 +37,8 @@ pub struct PodRuntime {
     changed: Arc<Notify>,
     stop_main: watch::Sender<Stop>,
     stop_sidecars: watch::Sender<Stop>,
+    /// Whether the pod's containers are over, so that it is the turn of the sidecars.
+    turn_of_sidecars: watch::Sender<bool>,
 }
 
 impl PodRuntime {
@@ -81,6 +83,7 @@ impl PodRuntime {
             changed,
             stop_main: watch::Sender::new(None),
             stop_sidecars: watch::Sender::new(None),
+            turn_of_sidecars: watch::Sender::new(false),
         }))
     }
 
@@ -129,13 +132,14 @@ impl PodRuntime {
         if self.initialise(&sidecars).await {
             let mut running = JoinSet::new();
             for container in &self.containers {
-                running.spawn(Arc::clone(container).run(self.stop_main.subscribe()));
+                running.spawn(Arc::clone(container).run(self.stop_main.subscribe(), at_once()));
             }
             while running.join_next().await.is_some() {}
         }
         let deadline = self.stop_main.borrow().unwrap_or_else(|| Instant::now() + self.grace());
         self.stop_sidecars
             .send_replace(Some(deadline.max(Instant::now() + LEAST_FOR_SIDECARS)));
+        self.turn_of_sidecars.send_replace(true);
         sidecars.close();
         sidecars.wait().await;
     }
@@ -147,11 +151,12 @@ impl PodRuntime {
                 return false;
             }
             if container.part() == Part::Sidecar {
-                sidecars.spawn(Arc::clone(container).run(self.stop_sidecars.subscribe()));
+                let turn = self.turn_of_sidecars.subscribe();
+                sidecars.spawn(Arc::clone(container).run(self.stop_sidecars.subscribe(), turn));
                 self.until_started_or_stopped(container).await;
                 continue;
             }
-            Arc::clone(container).run(self.stop_main.subscribe()).await;
+            Arc::clone(container).run(self.stop_main.subscribe(), at_once()).await;
             if !matches!(&container.view().state, State::Terminated(end) if end.exit_code == 0) {
                 return false;
             }
@@ -173,14 +178,18 @@ impl PodRuntime {
     }
 
     /// Stops the containers when the pod is deleted, within its grace period, which can still become shorter; at once
-    /// when the object is gone.
+    /// when the object is gone. The hooks of sidecars run with those of the others; their own end is later.
     async fn pass_on_deletion(&self) {
         let mut pod = self.pod.clone();
         let mut begin = None;
         loop {
             if pod.borrow_and_update().metadata.deletion_timestamp.is_some() {
                 let begin = *begin.get_or_insert_with(Instant::now);
-                self.stop_main.send_replace(Some(begin + self.grace()));
+                let deadline = begin + self.grace();
+                self.stop_main.send_replace(Some(deadline));
+                if !*self.turn_of_sidecars.borrow() {
+                    self.stop_sidecars.send_replace(Some(deadline + LEAST_FOR_SIDECARS));
+                }
             }
             if pod.changed().await.is_err() {
                 break;

@@ -161,6 +161,29 @@ fn read_usage(pid: i32) -> Option<Usage> {
     })
 }
 
+/// Runs a command of a hook to its end, with a container's environment and the programs of this machine.
+///
+/// # Errors
+/// When it cannot be run or does not succeed.
+pub async fn run(command: &[String], variables: &BTreeMap<String, String>) -> Result<(), String> {
+    let (program, arguments) = command.split_first().ok_or("the command is empty")?;
+    let output = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .envs(variables)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("command '{program}' {}: {}", output.status, said.trim()))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -193,17 +193,17 @@ impl Client {
         if !closes && connection.is_usable() {
             self.idle.lock().push(connection);
         }
+        if status.is_server_error() {
+            return Ok(Outcome::Failed(broken(status, &body.to_bytes())));
+        }
         let grpc_status = body
             .trailers()
             .and_then(|trailers| trailers.get("grpc-status"))
             .or(headers.get("grpc-status"));
-        Ok(self.judge(status, grpc_status))
+        Ok(self.judge(grpc_status))
     }
 
-    fn judge(&self, status: StatusCode, grpc_status: Option<&HeaderValue>) -> Outcome {
-        if status.is_server_error() {
-            return Outcome::Failed(format!("status {}", status.as_u16()));
-        }
+    fn judge(&self, grpc_status: Option<&HeaderValue>) -> Outcome {
         match (self.protocol, grpc_status) {
             (Protocol::Grpc, Some(code)) if code == "0" => Outcome::Served,
             (Protocol::Grpc, Some(code)) => Outcome::Failed(format!("grpc-status {}", code.to_str().unwrap_or("?"))),
@@ -228,6 +228,14 @@ impl Client {
         };
         request.map_err(|error| format!("request: {error}"))
     }
+}
+
+/// A status with the beginning of what the answer says about it: a proxy says there what became of the connection.
+fn broken(status: StatusCode, body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let text: String = text.chars().take(200).collect();
+    let colon = if text.trim().is_empty() { "" } else { ": " };
+    format!("status {}{colon}{}", status.as_u16(), text.trim())
 }
 
 fn reason(step: &str, error: &hyper::Error) -> String {
