@@ -111,6 +111,50 @@ async fn nothing_of_the_administration_is_reachable() {
     }
 }
 
+/// Runs the hook with arguments of its own.
+fn stop_hook(address: &str, port: u16, arguments: [&str; 3]) -> tokio::process::Child {
+    let sidecar = support::sidecar(port, &[]);
+    let hook = &sidecar["lifecycle"]["preStop"]["exec"]["command"];
+    let hook: Vec<String> = serde_json::from_value(hook.clone()).unwrap();
+    assert_eq!(hook.last(), Some(&port.to_string()));
+    let socket = format!("{}{address}", envoy::ADMIN_SOCKET_PREFIX);
+    let mut command = tokio::process::Command::new(&hook[0]);
+    command
+        .args(&hook[1..3])
+        .args(arguments)
+        .env("ADMIN_SOCKET", socket)
+        .env("POD_IP", address);
+    command.spawn().unwrap()
+}
+
+/// An application that no longer listens takes Envoy along, once what is in progress is answered: connections that are
+/// idle are closed then, instead of taking requests that nobody can answer.
+#[tokio::test]
+async fn envoy_ends_with_the_application() {
+    let Some(binary) = binary("envoy_ends_with_the_application") else {
+        return;
+    };
+    let address = &*Box::leak(support::address(5).into_boxed_str());
+    let (port, listening) = upstream::serve_until_aborted(address).await;
+    let mut running = Running::start(&binary, address, port, &[0.1]).await;
+    let mut idle = tokio::net::TcpStream::connect((address, 8081)).await.unwrap();
+    let long = tokio::spawn(upstream::get(address, "/slow"));
+    upstream::GATES[1].arrived.notified().await;
+    let mut draining = stop_hook(address, port, ["0", "600", &port.to_string()]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(draining.try_wait().unwrap(), None, "the application listens");
+    listening.abort();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(draining.try_wait().unwrap(), None, "a request is in progress");
+    assert!(!running.has_ended());
+    upstream::GATES[1].open.notify_one();
+    assert!(long.await.unwrap().contains("/slow"));
+    assert!(draining.wait().await.unwrap().success());
+    running.ended().await;
+    let read = tokio::io::AsyncReadExt::read(&mut idle, &mut [0; 1]).await.unwrap();
+    assert_eq!(read, 0, "the idle connection is closed, not answered");
+}
+
 /// The hook that stops the sidecar: clients are told to leave with each answer, nobody is turned away, and a sidecar
 /// among the containers stays for requests in progress.
 #[tokio::test]
@@ -124,14 +168,9 @@ async fn draining_loses_nothing() {
     let before = upstream::raw_until(address, 8081, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n\r\n").await;
     assert!(!before.to_lowercase().contains("connection: close"), "{before}");
     let long = tokio::spawn(upstream::get(address, "/gate"));
-    upstream::ARRIVED.notified().await;
-    let sidecar = support::sidecar(port, &[]);
-    let hook = &sidecar["lifecycle"]["preStop"]["exec"]["command"];
-    let hook: Vec<String> = serde_json::from_value(hook.clone()).unwrap();
-    let socket = format!("{}{address}", envoy::ADMIN_SOCKET_PREFIX);
-    let mut command = tokio::process::Command::new(&hook[0]);
-    command.args(&hook[1..3]).args(["1", "600"]).env("ADMIN_SOCKET", socket);
-    let mut draining = command.spawn().unwrap();
+    upstream::GATES[0].arrived.notified().await;
+    // Nothing listens on that port: that is how it looks when the application was told to stop before.
+    let mut draining = stop_hook(address, port, ["1", "600", "1"]);
     support::until("an answer that tells the client to leave", async || {
         let during = upstream::raw_until(address, 8081, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n\r\n").await;
         assert!(during.starts_with("HTTP/1.1 200"), "{during}");
@@ -141,7 +180,7 @@ async fn draining_loses_nothing() {
     // Long enough for the hook to look a few times whether anything is in progress.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(draining.try_wait().unwrap(), None, "a request is in progress");
-    upstream::GATE.notify_one();
+    upstream::GATES[0].open.notify_one();
     assert!(draining.wait().await.unwrap().success());
     assert!(long.await.unwrap().contains("/gate"));
 }

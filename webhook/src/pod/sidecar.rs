@@ -23,23 +23,53 @@ const METRICS_PORT_NAME: &str = "envoy-metrics";
 /// Seconds that Kubernetes gives a pod to stop when it does not say.
 const USUAL_GRACE_SECONDS: i64 = 30;
 
-/// Perl is in every image of Ubuntu and Debian, and in that of Envoy nothing else speaks to a socket.
+/// What a sidecar does before it is told to stop. Perl is in every image of Ubuntu and Debian, and in that of Envoy nothing
+/// else speaks to a socket.
 ///
-/// Asks Envoy over its administration socket to tell clients, with each answer, to use another connection. Then, in a
-/// pod whose containers are all stopped at once, keeps it running for a while (first argument), and on (at most to the
-/// second) while requests are in progress.
+/// It asks Envoy over its administration socket to tell clients, with each answer, to use another connection. Then it
+/// waits until the application no longer listens and no request is in progress, and ends Envoy at once: a connection
+/// that is idle then is closed, as it would be without Envoy, before a client sends into it what nobody can answer.
+/// Where the application is not seen to listen (it was stopped first, or nothing tells), Envoy runs on for a while in a pod
+/// whose containers are all stopped at once, and while requests are in progress.
+///
+/// Arguments: least and most seconds, and the port of the application.
 const DRAIN: &str = r#"
 use IO::Socket::UNIX;
+my ($least, $most, $port) = @ARGV;
+my $address = join "", map { sprintf "%02X", $_ } reverse split /\./, $ENV{POD_IP};
 sub ask {
   my $socket = IO::Socket::UNIX->new(Peer => "\0$ENV{ADMIN_SOCKET}") or return "";
   print $socket "$_[0] HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
   local $/;
   <$socket> // "";
 }
+sub idle { ask("GET /stats?filter=http.app.downstream_rq_active") =~ /rq_active: 0/ }
+sub listening {
+  my $wanted = sprintf ":%04X", $port;
+  for my $table ("tcp", "tcp6") {
+    open my $lines, "<", "/proc/net/$table" or next;
+    while (<$lines>) {
+      my (undef, $local, undef, $state) = split;
+      next unless $state eq "0A" and substr($local, -5) eq $wanted;
+      return 1 if $table eq "tcp6" or $local =~ /^(00000000|$address):/;
+    }
+  }
+  0;
+}
 ask("POST /drain_listeners?graceful&skip_exit");
-for my $second (1 .. $ARGV[1]) {
-  sleep 1;
-  last if $second >= $ARGV[0] and ask("GET /stats?filter=http.app.downstream_rq_active") =~ /rq_active: 0/;
+my $start = time;
+if (listening()) {
+  while (time - $start < $most) {
+    select undef, undef, undef, 0.05;
+    next if listening() or !idle();
+    ask("POST /quitquitquit");
+    last;
+  }
+} elsif ($least > 0) {
+  while (time - $start < $most) {
+    sleep 1;
+    last if time - $start >= $least and idle();
+  }
 }
 "#;
 
@@ -226,18 +256,21 @@ fn ports(shape: &Shape) -> Value {
 fn drain(shape: &Shape) -> Vec<String> {
     let (least, most) = shape.drain_seconds;
     let perl = ["perl", "-e", DRAIN.trim()].map(str::to_owned);
-    perl.into_iter().chain([least.to_string(), most.to_string()]).collect()
+    let arguments = [least.to_string(), most.to_string(), shape.port.to_string()];
+    perl.into_iter().chain(arguments).collect()
 }
 
 /// A native sidecar is stopped after the application anyway; one among the containers has to outlast it.
 fn drain_seconds(arrival: &Arrival<'_, '_>, injection: &Injection) -> (i64, i64) {
-    if injection.native {
-        return (0, 0);
-    }
     let grace = arrival
         .spec
         .termination_grace_period_seconds
         .unwrap_or(USUAL_GRACE_SECONDS);
     let most = (grace - 2).max(0);
-    (i64::from(arrival.context.settings.drain_seconds).min(most), most)
+    let least = if injection.native {
+        0
+    } else {
+        arrival.context.settings.drain_seconds
+    };
+    (i64::from(least).min(most), most)
 }

@@ -69,6 +69,24 @@ impl Running {
     }
 }
 
+impl Running {
+    /// Waits until the process ends by itself.
+    pub async fn ended(&mut self) {
+        for _ in 0..600 {
+            if self.has_ended() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("Envoy does not end");
+    }
+
+    /// Whether the process ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();

@@ -16,9 +16,14 @@ use tokio::sync::Notify;
 
 /// Serves HTTP/1.1, HTTP/2 and gRPC on a port of its own.
 pub async fn serve(address: &str) -> u16 {
+    serve_until_aborted(address).await.0
+}
+
+/// The same, until it no longer listens; what it has begun to answer it goes on with.
+pub async fn serve_until_aborted(address: &str) -> (u16, tokio::task::AbortHandle) {
     let listener = tokio::net::TcpListener::bind((address, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
+    let listening = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let service = hyper::service::service_fn(answer);
@@ -30,18 +35,35 @@ pub async fn serve(address: &str) -> u16 {
             });
         }
     });
-    port
+    (port, listening.abort_handle())
 }
 
-/// Says that a request for `/gate` has come.
-pub static ARRIVED: Notify = Notify::const_new();
-/// Lets a request for `/gate` be answered.
-pub static GATE: Notify = Notify::const_new();
+/// A request that is answered when the test says so.
+pub struct Gate {
+    path: &'static str,
+    /// Says that the request has come.
+    pub arrived: Notify,
+    /// Lets it be answered.
+    pub open: Notify,
+}
+
+impl Gate {
+    const fn at(path: &'static str) -> Self {
+        Self {
+            path,
+            arrived: Notify::const_new(),
+            open: Notify::const_new(),
+        }
+    }
+}
+
+/// One for each test that needs one.
+pub static GATES: [Gate; 2] = [Gate::at("/gate"), Gate::at("/slow")];
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    if request.uri().path() == "/gate" {
-        ARRIVED.notify_one();
-        GATE.notified().await;
+    if let Some(gate) = GATES.iter().find(|gate| gate.path == request.uri().path()) {
+        gate.arrived.notify_one();
+        gate.open.notified().await;
     }
     tokio::time::sleep(Duration::from_millis(request.uri().path().len() as u64 * 3)).await;
     if let Some(status) = request.headers().get("x-grpc-status") {
