@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use valence_playground::{Options, Playground};
+use valence_playground::{Options, Playground, tools};
 
 const FIXTURE: &str = include_str!("fixture.yaml");
 
@@ -98,7 +98,8 @@ async fn what_is_exported_is_what_kubectl_takes() {
         playground.kubeconfig(),
     );
     if output.status.code() == Some(77) {
-        eprintln!("skipped: there is no kubectl (.ci/tools.sh kubectl installs it)");
+        let test = "what_is_exported_is_what_kubectl_takes";
+        tools::skipped(test, "kubectl", ".ci/tools.sh kubectl installs it");
         return;
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

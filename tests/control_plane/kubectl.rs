@@ -5,12 +5,12 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
+use valence_playground::tools::skipped;
 
 use crate::admission::open_shop;
 use crate::cluster::Cluster;
 use crate::objects::deployment;
 use crate::readmission::{DEPLOYMENT, recommend};
-use crate::real::skipped;
 
 /// On PATH, or where our own tools are installed; without it the case says that it is skipped.
 fn kubectl(case: &str) -> Option<PathBuf> {
@@ -19,7 +19,7 @@ fn kubectl(case: &str) -> Option<PathBuf> {
     let mut folders = std::env::split_paths(&path).chain([own]);
     let found = folders.find_map(|folder| Some(folder.join("kubectl")).filter(|file| file.is_file()));
     if found.is_none() {
-        skipped(case, "kubectl is not on PATH");
+        skipped(case, "kubectl", "not on PATH");
     }
     found
 }

@@ -1,11 +1,11 @@
 //! A real control plane out of its own binaries: etcd, kube-apiserver and, when asked for, kube-controller-manager, each
 //! a process on loopback whose data goes with it.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kube::Client;
+use valence_playground::tools::skipped;
 
 use crate::credentials::{Certificates, kubeconfig};
 use crate::plane::client;
@@ -27,7 +27,7 @@ pub struct RealControlPlane {
 /// The folder of the binaries; without it, or where it lacks one of those named, the case says that it is skipped.
 pub fn assets(case: &str, needed: &[&str]) -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from) else {
-        skipped(case, "KUBEBUILDER_ASSETS is not set");
+        skipped(case, "kube-apiserver", "KUBEBUILDER_ASSETS is not set");
         return None;
     };
     if let Some(missing) = needed.iter().find(|name| !folder.join(name).is_file()) {
@@ -36,15 +36,10 @@ pub fn assets(case: &str, needed: &[&str]) -> Option<PathBuf> {
             *missing, "kube-controller-manager",
             "KUBEBUILDER_ASSETS has no {missing}"
         );
-        skipped(case, &format!("KUBEBUILDER_ASSETS has no {missing}"));
+        skipped(case, missing, &format!("KUBEBUILDER_ASSETS has no {missing}"));
         return None;
     }
     Some(folder)
-}
-
-/// Past the test runner, which keeps to itself what a test that passes prints.
-pub fn skipped(case: &str, why: &str) {
-    let _ = writeln!(std::io::stderr(), "skipped: {case} ({why})");
 }
 
 impl RealControlPlane {

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use valence_playground::tools::skipped;
+
 /// The repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -16,7 +18,13 @@ pub fn find(name: &str) -> Option<PathBuf> {
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file());
     if found.is_none() {
-        eprintln!("skipped: there is no {name} (.ci/tools.sh {name} installs it)");
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or("a test");
+        skipped(
+            test,
+            name,
+            &format!("there is no {name}; .ci/tools.sh {name} installs it"),
+        );
     }
     found
 }

@@ -13,7 +13,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 use valence_playground::load::{Generator, Settings, Shape};
-use valence_playground::{Options, Playground};
+use valence_playground::{Options, Playground, tools};
 
 /// Longest wait for anything.
 pub const SOON: Duration = Duration::from_secs(90);
@@ -44,7 +44,7 @@ pub struct Stage {
 pub fn envoy(test: &str) -> Option<PathBuf> {
     let found = Options::from_environment().unwrap().images.envoy;
     if found.is_none() {
-        println!("skipped: {test} (no Envoy: set ENVOY_BINARY or run `make tools`)");
+        tools::skipped(test, "envoy", "no Envoy: set ENVOY_BINARY or run `make tools`");
     }
     found
 }

@@ -4,16 +4,18 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::Command;
+use valence_playground::tools;
 
 use crate::sample;
 
 /// Debian's Chromium, where it is installed.
-fn chromium() -> Option<PathBuf> {
-    let found = std::env::split_paths(&std::env::var_os("PATH")?)
+fn chromium(test: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
         .map(|folder| folder.join("chromium"))
         .find(|candidate| candidate.is_file());
     if found.is_none() {
-        eprintln!("skipped: there is no chromium on PATH (.ci/tools.sh chromium installs it)");
+        tools::skipped(test, "chromium", "not on PATH; .ci/tools.sh chromium installs it");
     }
     found
 }
@@ -58,7 +60,9 @@ async fn run(chromium: &Path, profile: &str, arguments: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_browser_draws_every_view_in_both_schemes() {
-    let Some(chromium) = chromium() else { return };
+    let Some(chromium) = chromium("the_browser_draws_every_view_in_both_schemes") else {
+        return;
+    };
     let (address, _stop) = sample::serve(sample::snapshot()).await;
     let folder = pictures();
     let views = [
@@ -98,7 +102,9 @@ async fn the_browser_draws_every_view_in_both_schemes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_browser_finds_the_chart_and_the_style() {
-    let Some(chromium) = chromium() else { return };
+    let Some(chromium) = chromium("the_browser_finds_the_chart_and_the_style") else {
+        return;
+    };
     let (address, _stop) = sample::serve(sample::snapshot()).await;
     let page = run(
         &chromium,

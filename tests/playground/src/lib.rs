@@ -28,6 +28,7 @@ mod options;
 mod playground;
 pub mod sample;
 mod tasks;
+pub mod tools;
 mod wait;
 
 pub use apply::parse;

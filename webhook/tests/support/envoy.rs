@@ -1,17 +1,24 @@
 //! Finds and runs the real Envoy.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// The Envoy to test with: `ENVOY_BINARY`, else the one that the demo installs. Says so when there is none.
+/// The Envoy to test with: `ENVOY_BINARY`, else the one that the demo installs. Says so when there is none, and fails
+/// where `VALENCE_REQUIRE_TOOLS` names it.
 pub fn binary(test: &str) -> Option<PathBuf> {
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/bin/envoy");
     let found = std::env::var_os("ENVOY_BINARY").map_or(installed, PathBuf::from);
     if found.exists() {
         return Some(found);
     }
-    eprintln!("skipped {test}: no Envoy (set ENVOY_BINARY, or run .ci/tools.sh)");
+    let why = "no Envoy: set ENVOY_BINARY, or run .ci/tools.sh";
+    let required = std::env::var("VALENCE_REQUIRE_TOOLS").unwrap_or_default();
+    let is_required = required.split_whitespace().any(|name| name == "envoy");
+    assert!(!is_required, "{test} needs envoy: {why}");
+    // Past the test runner, which keeps to itself what a test that passes prints.
+    let _ = writeln!(std::io::stderr(), "skipped: {test} ({why})");
     None
 }
 

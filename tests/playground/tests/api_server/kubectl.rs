@@ -2,9 +2,13 @@
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout};
+use valence_playground::tools;
 
 use crate::custom_resources::{definition, widget};
 use crate::policies::Nodes;
@@ -17,33 +21,70 @@ struct Output {
     stderr: String,
 }
 
+/// A kubectl that goes on.
+struct Following {
+    _child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Following {
+    /// Reads up to the line that contains this.
+    async fn until(&mut self, wanted: &str) {
+        let mut seen = Vec::new();
+        while let Some(line) = self.line().await {
+            if line.contains(wanted) {
+                return;
+            }
+            seen.push(line);
+        }
+        panic!("kubectl ended before {wanted:?}: {seen:?}");
+    }
+
+    /// The next line; `None` at the end.
+    async fn line(&mut self) -> Option<String> {
+        let line = tokio::time::timeout(Duration::from_secs(60), self.lines.next_line()).await;
+        line.expect("kubectl prints nothing more and does not end").unwrap()
+    }
+}
+
 fn available(test: &str) -> bool {
     let found = Command::new("kubectl")
         .args(["version", "--client"])
         .output()
         .is_ok_and(|output| output.status.success());
     if !found {
-        println!("skipped {test}: kubectl is not on PATH");
+        tools::skipped(test, "kubectl", "not on PATH");
     }
     found
 }
 
 impl Cluster {
-    /// Runs kubectl, with an optional document on its standard input.
-    async fn kubectl(&self, arguments: &[&str], input: Option<&Value>) -> Output {
-        let mut command = tokio::process::Command::new("kubectl");
-        command
+    fn start_kubectl(&self, arguments: &[&str]) -> Child {
+        tokio::process::Command::new("kubectl")
             .args(arguments)
             .env("KUBECONFIG", self.server.kubeconfig())
             .env("HOME", &self.directory)
             .env("KUBE_EDITOR", "sed -i s/app:1/app:2/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Starts kubectl, to be read while it runs, and ended when dropped.
+    fn following(&self, arguments: &[&str]) -> Following {
+        let mut child = self.start_kubectl(arguments);
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Following { _child: child, lines }
+    }
+
+    /// Runs kubectl, with an optional document on its standard input.
+    async fn kubectl(&self, arguments: &[&str], input: Option<&Value>) -> Output {
+        let mut child = self.start_kubectl(arguments);
         let mut stdin = child.stdin.take().unwrap();
         if let Some(document) = input {
-            use tokio::io::AsyncWriteExt;
             stdin.write_all(document.to_string().as_bytes()).await.unwrap();
         }
         drop(stdin);
@@ -272,25 +313,17 @@ async fn get_watches() {
     cluster
         .kubectl_ok(&["apply", "-f", "-"], Some(&deployment("web")))
         .await;
-    let watching = cluster.kubectl(&["get", "deployment", "web", "--watch", "--request-timeout=4s"], None);
-    let changing = async {
-        for replicas in [3, 4] {
-            tokio::time::sleep(std::time::Duration::from_millis(700)).await;
-            let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
-            cluster
-                .deployments()
-                .patch("web", &PatchParams::default(), &patch)
-                .await
-                .unwrap();
-        }
-    };
-    let (watched, ()) = tokio::join!(watching, changing);
-    assert!(
-        watched.stdout.contains("0/2") && watched.stdout.contains("0/4"),
-        "{} {}",
-        watched.stdout,
-        watched.stderr
-    );
+    let mut watching = cluster.following(&["get", "deployment", "web", "--watch"]);
+    watching.until("0/2").await;
+    for replicas in [3, 4] {
+        let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+        cluster
+            .deployments()
+            .patch("web", &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+        watching.until(&format!("0/{replicas}")).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -308,14 +341,12 @@ async fn usage_and_logs_are_shown() {
         cluster.kubectl_ok(&["logs", "web", "-c", "web"], None).await,
         "web/web says hello\n"
     );
-    let deleting = async {
-        tokio::time::sleep(std::time::Duration::from_millis(900)).await;
-        cluster.pods().delete("web", &Default::default()).await.unwrap();
-    };
-    let following = cluster.kubectl_ok(&["logs", "web", "--follow"], None);
-    let (log, ()) = tokio::join!(following, deleting);
+    let mut following = cluster.following(&["logs", "web", "--follow"]);
+    following.until("web/web says hello").await;
+    cluster.pods().delete("web", &Default::default()).await.unwrap();
     assert_eq!(
-        log, "web/web says hello\n",
+        following.line().await,
+        None,
         "what was shown is not shown again, and the end of the pod is the end"
     );
 }
