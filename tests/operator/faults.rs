@@ -73,8 +73,15 @@ async fn history_forgotten(stage: &Stage) {
         .await;
 }
 
+/// Writes that are refused are counted, and made again.
 async fn busy_and_contended(stage: &Stage) {
     let before = stage.recommendation(|_| true).await;
+    let leader = holder(stage).await.unwrap();
+    let refused = async || {
+        let [conflicts, errors] = ["conflict", "error"].map(|outcome| writes(stage, &leader, outcome));
+        [conflicts.await.unwrap_or(0.0), errors.await.unwrap_or(0.0)]
+    };
+    let refused_before = refused().await;
     for code in [409, 429, 500, 503] {
         let path_contains = "recommendations".to_owned();
         let refusal = Refusal {
@@ -85,6 +92,19 @@ async fn busy_and_contended(stage: &Stage) {
         };
         stage.playground.server().faults().refuse(refusal);
     }
+    // After a conflict the write is made once more at once: two of them are one write that did not go through.
+    valence_playground::until("every refusal", SOON, || async {
+        let [conflicts, errors] = refused().await;
+        if conflicts >= refused_before[0] + 1.0 && errors >= refused_before[1] + 6.0 {
+            Ok(())
+        } else {
+            Err(format!(
+                "{refused_before:?}, then {conflicts} conflicts and {errors} errors"
+            ))
+        }
+    })
+    .await
+    .unwrap();
     decides_again(stage, &before).await;
 }
 
@@ -163,6 +183,7 @@ async fn a_paused_leader_that_wakes_writes_nothing() {
     let before = stage.recommendation(|status| status["checkpoint"].is_string()).await;
     let leader = holder(&stage).await.unwrap();
     let process = process_of(&leader).unwrap();
+    assert_eq!(metric(&stage, &leader, "valence_leader").await, Some(1.0));
     signal(process, "STOP");
     valence_playground::until("a successor", SOON, || async {
         let holder = holder(&stage).await;
@@ -175,24 +196,17 @@ async fn a_paused_leader_that_wakes_writes_nothing() {
     .await
     .unwrap();
     decides_again(&stage, &before).await;
-    let writes = metric(&stage, &leader, "valence_status_writes_total").await;
-    assert!(writes.is_none(), "a paused process answered");
+    let answer = metric(&stage, &leader, "valence_leader").await;
+    assert!(answer.is_none(), "a paused process answered");
     signal(process, "CONT");
-    let written = || {
-        metric(
-            &stage,
-            &leader,
-            "valence_status_writes_total{kind=\"Recommendation\",outcome=\"success\"}",
-        )
-    };
+    let written = || writes(&stage, &leader, "success");
     let awake = valence_playground::until("the metrics of the old leader", SOON, || async {
         written().await.ok_or_else(|| "nothing".to_owned())
     });
     let awake = awake.await.unwrap();
-    let status = stage.recommendation(|_| true).await;
-    for _ in 0..5 {
-        decides_again(&stage, &status).await;
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let mut status = stage.recommendation(|_| true).await;
+    for _ in 0..3 {
+        status = decides_again(&stage, &status).await;
     }
     assert_eq!(
         written().await,
@@ -224,6 +238,12 @@ fn signal(process: u32, name: &str) {
         .status()
         .unwrap();
     assert!(sent.success());
+}
+
+/// How many writes of Recommendations ended so.
+async fn writes(stage: &Stage, pod: &str, outcome: &str) -> Option<f64> {
+    let sample = format!("valence_status_writes_total{{kind=\"Recommendation\",outcome=\"{outcome}\"}}");
+    metric(stage, pod, &sample).await
 }
 
 /// A sample of an operator's metrics; `None` while it does not answer or has none.
