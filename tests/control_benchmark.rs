@@ -10,6 +10,10 @@ mod contestants;
 mod controllers;
 #[path = "../benches/control/load/mod.rs"]
 mod load;
+#[path = "../benches/control/report/mod.rs"]
+mod report;
+#[path = "../benches/control/runner.rs"]
+mod runner;
 #[path = "../benches/control/scenario.rs"]
 mod scenario;
 #[path = "../benches/control/simulation.rs"]
@@ -20,7 +24,7 @@ mod tests {
 
     use std::path::Path;
 
-    use crate::cluster::{Vertical, WorldSettings};
+    use crate::cluster::{Size, Vertical, World, WorldSettings};
     use crate::contestants::{Contestant, Effort, Preparation};
     use crate::scenario::{self, Scenario};
 
@@ -107,16 +111,26 @@ mod tests {
             };
             run(Contestant::Hpa(0.7), &scenario, world).record.violation_share()
         };
-        assert!(share(0.0) < 0.5 * share(0.3) && share(0.3) < 0.5 * share(0.9));
+        let [alone, some, crowded] = [0.0, 0.3, 0.9].map(share);
+        assert!(alone < 0.5 * some && some < 0.5 * crowded, "{alone} {some} {crowded}");
     }
 
     #[test]
-    fn a_deploy_replaces_every_pod_and_costs_more() {
+    fn a_deploy_replaces_every_pod_and_new_code_needs_more() {
         let scenario = scenario("deploy");
         let record = run(Contestant::Hpa(0.7), &scenario, WorldSettings::default()).record;
         assert!(record.pod_starts >= 8);
         let deployed = record.deployed_at.unwrap();
         assert!((1260.0..1620.0).contains(&deployed), "{deployed}");
+        let cores = |from: usize| {
+            let minutes = record.seconds[from..from + 180].iter();
+            minutes.map(|second| f64::from(second.requested_cores)).sum::<f64>() / 180.0
+        };
+        let (old, new) = (cores(1020), cores(record.seconds.len() - 180));
+        assert!(
+            new > 1.2 * old,
+            "{old} cores, then {new} for code that takes 1.5 times the CPU time"
+        );
     }
 
     #[test]
@@ -144,14 +158,32 @@ mod tests {
         assert!(oracle.violation_share() <= 0.01);
     }
 
-    #[test]
-    fn a_resize_in_place_restarts_nothing() {
-        let mut scenario = scenario("constant");
-        scenario.seconds = 600;
-        let world = WorldSettings {
-            vertical: Vertical::InPlace,
+    /// Pods started for a change of their size, of three; every one of them has it in the end.
+    fn started_for_a_size(vertical: Vertical) -> u64 {
+        let scenario = scenario("constant");
+        let settings = WorldSettings {
+            vertical,
             ..WorldSettings::default()
         };
-        assert_eq!(run(Contestant::Valence, &scenario, world).record.vertical_restarts, 0);
+        let size = |cores| Size {
+            cpu_request: cores,
+            cpu_limit: 2.0 * cores,
+            memory_request: 1 << 30,
+            memory_limit: 1 << 30,
+        };
+        let mut world = World::new(scenario.profile.clone(), 0.1, (3, size(1.0)), settings, 1);
+        world.judged = true;
+        world.resize(size(1.5));
+        (1..600).for_each(|second| world.tick(f64::from(second), 1.0));
+        assert_eq!(world.current_replicas(), 3);
+        assert!(world.members.iter().all(|member| member.size == size(1.5)));
+        assert_eq!(world.record.vertical_restarts, u64::from(vertical == Vertical::Rollout));
+        world.record.pod_starts
+    }
+
+    #[test]
+    fn a_resize_in_place_restarts_nothing_and_a_rollout_everything() {
+        assert_eq!(started_for_a_size(Vertical::InPlace), 0);
+        assert_eq!(started_for_a_size(Vertical::Rollout), 3);
     }
 }
