@@ -67,13 +67,16 @@ fn nothing_is_scaled_in_blind() {
     let before = toy.replicas();
     toy.scraped = false;
     toy.load = 20.0;
+    let mut blind = 0;
     for _ in 0..40 {
         let decision = toy.step(&mut advisor);
         assert!(toy.replicas() >= before);
-        if toy.now > 0.0 && decision.state == ModelState::MetricsMissing {
+        if decision.state == ModelState::MetricsMissing {
+            blind += 1;
             assert!(decision.explanation.summary.contains("blind"));
         }
     }
+    assert!(blind >= 30, "only {blind} of 40 decisions knew that they were blind");
     assert_eq!(advisor.state(), ModelState::MetricsMissing);
     toy.scraped = true;
     toy.steps(&mut advisor, 60);

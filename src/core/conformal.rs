@@ -168,6 +168,13 @@ mod tests {
         (0..200).for_each(|_| conformal.learn(0.05 * (0.1 * noise(&mut seed)).exp(), 0.05));
         (0..64).for_each(|_| conformal.learn(0.08 * (0.1 * noise(&mut seed)).exp(), 0.05));
         assert!(conformal.factor() > 1.6);
+        let mut covered = 0;
+        for _ in 0..1000 {
+            let observed = 0.08 * (0.1 * noise(&mut seed)).exp();
+            covered += u32::from(observed <= 0.05 * conformal.factor());
+            conformal.learn(observed, 0.05);
+        }
+        assert!((930..990).contains(&covered), "{covered} of 1000");
     }
 
     #[test]
