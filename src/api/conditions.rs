@@ -5,6 +5,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Types of conditions that say, when they hold, that all is well. Any other one says that something is not.
+const GOOD_WHEN_TRUE: [&str; 6] = [
+    "Ready",
+    "Confident",
+    "Metrics",
+    "ResourceMetrics",
+    "AnnotationsValid",
+    "Converged",
+];
+
 /// One condition of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -73,6 +83,12 @@ impl Condition {
     pub fn is_true(&self) -> bool {
         self.status == ConditionStatus::True
     }
+
+    /// Whether it says that all is well.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.is_true() == GOOD_WHEN_TRUE.contains(&self.type_.as_str())
+    }
 }
 
 /// The wire carries whole seconds: rounding here keeps a condition equal to what comes back.
@@ -125,6 +141,15 @@ pub fn same_but_messages(a: &[Condition], b: &[Condition]) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn what_is_not_as_it_should_be_is_told_from_what_is() {
+        let well =
+            |type_, holds: ConditionStatus| Condition::new(type_, holds, "R", "why", Timestamp::UNIX_EPOCH).is_well();
+        assert!(well("Converged", ConditionStatus::True) && !well("Converged", ConditionStatus::False));
+        assert!(!well("Confident", ConditionStatus::Unknown));
+        assert!(well("Capped", ConditionStatus::False) && !well("Capped", ConditionStatus::True));
+    }
 
     #[test]
     fn the_time_moves_only_with_the_status() {

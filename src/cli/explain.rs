@@ -13,8 +13,8 @@ use super::cluster::{Cluster, deployment_name, or_hint};
 use super::format::{Format, Table, render, yaml};
 use super::output;
 use super::status::objective;
+use crate::api::Recommendation;
 use crate::api::recommendation::{ContainerRecommendation, RecommendationStatus, ResourceAmounts};
-use crate::api::{Condition, Recommendation};
 use crate::core::decision::{Bound, ModelState};
 use crate::report::words;
 
@@ -218,23 +218,12 @@ fn measures(status: &RecommendationStatus) -> Vec<String> {
         .collect()
 }
 
-/// Conditions that say that all is well; the others say that something is not.
-const GOOD_WHEN_TRUE: [&str; 6] = [
-    "Ready",
-    "Confident",
-    "Metrics",
-    "ResourceMetrics",
-    "AnnotationsValid",
-    "Converged",
-];
-
 /// Conditions that are as they should not be.
 fn obstacles(status: &RecommendationStatus) -> Vec<String> {
-    let wrong = |one: &&Condition| one.is_true() != GOOD_WHEN_TRUE.contains(&one.type_.as_str());
     status
         .conditions
         .iter()
-        .filter(wrong)
+        .filter(|one| !one.is_well())
         .map(|one| format!("{}: {} ({})", one.type_, one.message, one.reason))
         .collect()
 }

@@ -60,19 +60,9 @@ fn workload(matched: &Matched, managed: &Managed) -> Option<Workload> {
 
 /// What the conditions say that is not as it should be.
 fn remarks(conditions: &[crate::api::Condition]) -> Vec<String> {
-    let good_when_true = ["Ready", "Metrics", "ResourceMetrics", "AnnotationsValid", "Converged"];
-    let good_when_absent = [
-        "HorizontalPodAutoscaler",
-        "Conflict",
-        "Extrapolated",
-        "ThroughputExceeded",
-    ];
     conditions
         .iter()
-        .filter(|condition| {
-            let name = condition.type_.as_str();
-            (good_when_true.contains(&name) && !condition.is_true()) || good_when_absent.contains(&name)
-        })
+        .filter(|condition| !condition.is_well())
         .map(|condition| condition.message.clone())
         .collect()
 }
