@@ -92,7 +92,7 @@ async fn scaling_by_hand_gives_way(stage: &Stage) {
 }
 
 async fn a_restart_continues(stage: &Stage) {
-    // The model's age is told with every write; wait for one that is a few writes old.
+    // Only a model that has learnt something can be seen to go on.
     let before = stage
         .recommendation(|status| status["checkpoint"].is_string() && status["state"] != "Cold")
         .await;

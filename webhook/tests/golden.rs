@@ -99,8 +99,7 @@ fn patched_objects_are_what_kubernetes_accepts() {
             continue;
         }
         let patched = asked.ask(&object).object;
-        eprintln!("{}", file.display());
-        strict::deserialises(asked.case.endpoint(), &patched);
+        strict::deserialises(asked.case.endpoint(), &patched, &file.display().to_string());
         if asked.case.endpoint() == Endpoint::Pods && strict::is_restricted(&object) {
             assert!(strict::is_restricted(&patched), "{}", file.display());
         }

@@ -239,7 +239,7 @@ proptest! {
     #[test]
     fn pods_settle_at_once(pod in pod(), cluster in cluster()) {
         let (mut asked, once) = ask("pods", &cluster, &pod, None);
-        strict::deserialises(Endpoint::Pods, &once.object);
+        strict::deserialises(Endpoint::Pods, &once.object, "");
         let twice = asked.ask(&once.object);
         prop_assert_eq!(twice.patch, json!([]), "after {}", once.patch);
         for amounts in amounts(&once.object) {

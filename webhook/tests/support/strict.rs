@@ -9,21 +9,21 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use valence_webhook::Endpoint;
 
-/// Fails unless every field of an object is known to Kubernetes and has the right type.
-pub fn deserialises(endpoint: Endpoint, object: &Value) {
+/// Fails unless every field of an object is known to Kubernetes and has the right type; `about` names the object.
+pub fn deserialises(endpoint: Endpoint, object: &Value, about: &str) {
     match endpoint {
-        Endpoint::Pods | Endpoint::Resize => survives::<Pod>(object),
-        Endpoint::Deployments => survives::<Deployment>(object),
-        Endpoint::Scale => survives::<Scale>(object),
-        Endpoint::Services => survives::<Service>(object),
-        Endpoint::HorizontalPodAutoscalers => survives::<HorizontalPodAutoscaler>(object),
+        Endpoint::Pods | Endpoint::Resize => survives::<Pod>(object, about),
+        Endpoint::Deployments => survives::<Deployment>(object, about),
+        Endpoint::Scale => survives::<Scale>(object, about),
+        Endpoint::Services => survives::<Service>(object, about),
+        Endpoint::HorizontalPodAutoscalers => survives::<HorizontalPodAutoscaler>(object, about),
     }
 }
 
-fn survives<T: Serialize + DeserializeOwned>(object: &Value) {
-    let typed: T = serde_json::from_value(object.clone()).unwrap();
+fn survives<T: Serialize + DeserializeOwned>(object: &Value, about: &str) {
+    let typed: T = serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{about}: {error}"));
     let again = serde_json::to_value(&typed).unwrap();
-    contains(&again, object, "");
+    contains(&again, object, about);
 }
 
 /// Fails where something in `part` is not in `whole`.
