@@ -198,7 +198,7 @@ fn rounded(value: Value) -> Value {
 /// Below this a number is the noise of rounding, and its digits could not be counted without overflow.
 const NOISE: f64 = 1e-30;
 
-/// Instants (above a million) keep whole units, everything else four digits.
+/// From a hundred thousand on (instants, bytes) numbers keep whole units, below that four digits.
 fn short(value: f64) -> Value {
     if value.abs() < NOISE || value.abs() >= 1e5 {
         return Value::from(value.round() as i64);

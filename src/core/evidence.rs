@@ -217,7 +217,8 @@ impl Budget {
         1.0 - self.counts.share() / allowed(objective)
     }
 
-    /// The same for steering: half is taken to be left before a time of measurements has shown better or worse.
+    /// The same for steering: two fifths are taken to be left before twenty minutes of measurements have shown
+    /// better or worse.
     #[must_use]
     pub fn cautious_left(&self, objective: &Objective) -> f64 {
         let known = (self.seconds / PRIOR_SECONDS).min(1.0);

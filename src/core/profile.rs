@@ -1,13 +1,16 @@
 //! A daily profile of the load, used once it has forecast better than the trend.
 //!
 //! Seasonal indices by slot of the day, smoothed from day to day (the seasonal part of Holt and Winters: Winters,
-//! "Forecasting Sales by Exponentially Weighted Moving Averages", Management Science 6(3), 1960). That it must first
-//! prove itself against the trend over a day is a heuristic.
+//! "Forecasting Sales by Exponentially Weighted Moving Averages", Management Science 6(3), 1960). What it must prove
+//! first is a heuristic: slots seen on two days, and 96 forecasts come due, one horizon apart, that missed
+//! by less than four fifths of what the trend missed by.
 
 use serde::{Deserialize, Serialize};
 
 /// Slots of a season: a quarter of an hour each in a day.
 const SLOTS: usize = 96;
+/// Forecasts that must have come due before any is used.
+const JUDGEMENTS: f64 = 96.0;
 /// What a new day weighs.
 const NEW_DAY: f64 = 0.4;
 
@@ -63,7 +66,7 @@ impl Profile {
     /// The load expected `ahead_seconds` after an instant at which it is `load`, when the profile has proven itself.
     #[must_use]
     pub fn proven(&self, at_seconds: f64, season_seconds: f64, load: f64, ahead_seconds: f64) -> Option<f64> {
-        let proven = self.judged >= SLOTS as f64 && self.error < 0.8 * self.trend_error;
+        let proven = self.judged >= JUDGEMENTS && self.error < 0.8 * self.trend_error;
         if proven {
             self.ahead(at_seconds, season_seconds, load, ahead_seconds)
         } else {

@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 
 use crate::plans::{Plans, names};
 
-/// What an annotation or a label says: `enabled` or `disabled`, and nothing else.
+/// What an annotation or a label says: `enabled` or `disabled`, or a boolean as other meshes have it; nothing else.
 #[must_use]
 pub(crate) fn wish(value: &str) -> Option<bool> {
     match value {
