@@ -83,11 +83,6 @@ impl Advisor {
         self.bounds = bounds;
     }
 
-    /// Replaces the settings.
-    pub fn set_settings(&mut self, settings: Settings) {
-        self.settings = settings;
-    }
-
     /// Takes in one window of measurements. Windows must come in the order of time; an older one is ignored.
     pub fn observe(&mut self, observation: &Observation) {
         if self.model.observe(observation, &self.objectives, &self.settings) {

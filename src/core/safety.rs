@@ -152,13 +152,6 @@ impl Table {
         self.bins.iter_mut().for_each(|bin| bin.counts = Counts::default());
     }
 
-    /// Forgets what was seen above `utilisation`.
-    pub fn forget_above(&mut self, utilisation: f64) {
-        for bin in self.bins.iter_mut().filter(|bin| bin.utilisation > utilisation) {
-            *bin = Bin::default();
-        }
-    }
-
     /// The bins that hold anything, by ascending utilisation.
     pub fn bins(&self) -> impl Iterator<Item = &Bin> {
         self.bins.iter().filter(|bin| bin.weight > 0.01)

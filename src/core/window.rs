@@ -41,14 +41,10 @@ pub struct ContainerWindow {
     pub memory: Option<Bytes>,
     /// Requests and limits of the newest pod.
     pub resources: Resources,
-    /// Whether all ready pods have these.
-    pub uniform: bool,
     /// Mean CPU request in cores over the ready pods.
     pub request: Option<f64>,
     /// Mean CPU limit in cores over the ready pods.
     pub limit: Option<f64>,
-    /// Whether the kernel killed it for memory.
-    pub killed: bool,
 }
 
 impl Window {
@@ -187,7 +183,6 @@ fn container_window(all: &[(&ContainerObservation, bool)], resources: Resources)
         cpu: used(true).or_else(|| used(false)),
         memory: all.iter().filter_map(|(container, _)| container.memory).max(),
         resources,
-        uniform: all.iter().all(|(container, _)| container.resources == resources),
         request: mean(
             all.iter()
                 .filter_map(|(container, _)| container.resources.cpu_request)
@@ -198,7 +193,6 @@ fn container_window(all: &[(&ContainerObservation, bool)], resources: Resources)
                 .filter_map(|(container, _)| container.resources.cpu_limit)
                 .map(|cpu| cpu.0),
         ),
-        killed: all.iter().any(|(container, _)| container.killed_for_memory),
     }
 }
 

@@ -23,8 +23,6 @@ pub struct HpaSettings {
     pub tolerance: f64,
     /// `behavior.scaleDown.stabilizationWindowSeconds`.
     pub scale_down_seconds: f64,
-    /// `--horizontal-pod-autoscaler-initial-readiness-delay`.
-    pub initial_readiness_seconds: f64,
     /// `--horizontal-pod-autoscaler-cpu-initialization-period`.
     pub cpu_initialization_seconds: f64,
 }
@@ -39,7 +37,6 @@ impl HpaSettings {
             sync_seconds: 15.0,
             tolerance: 0.1,
             scale_down_seconds: 300.0,
-            initial_readiness_seconds: 30.0,
             cpu_initialization_seconds: 300.0,
         }
     }

@@ -117,11 +117,6 @@ impl Processor {
         self.throttling
     }
 
-    /// Tasks on the CPU or waiting for it.
-    pub fn runnable(&self) -> usize {
-        self.running.len() + self.waiting.len()
-    }
-
     /// Cores that the node gives at most; under contention that is the share that the request guarantees.
     pub fn set_capacity(&mut self, cores: f64) {
         self.capacity_cores = cores.max(1e-6);

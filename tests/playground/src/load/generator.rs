@@ -67,7 +67,6 @@ pub struct Generator {
     start: Instant,
     stop: CancellationToken,
     done: TaskTracker,
-    shape: Shape,
 }
 
 impl Generator {
@@ -76,7 +75,6 @@ impl Generator {
         let (tally, start) = (Arc::<Mutex<Tally>>::default(), Instant::now());
         let (stop, done) = (CancellationToken::new(), TaskTracker::new());
         let client = Client::new(endpoints, settings.protocol, settings.uri.clone());
-        let shape = settings.shape.clone();
         let work = run(settings, client, Arc::clone(&tally), start, done.clone());
         let stopped = stop.clone();
         done.spawn(async move {
@@ -91,7 +89,6 @@ impl Generator {
             start,
             stop,
             done,
-            shape,
         }
     }
 
@@ -130,11 +127,6 @@ impl Generator {
     /// Seconds since the start.
     pub fn elapsed(&self) -> f64 {
         self.start.elapsed().as_secs_f64()
-    }
-
-    /// The rate that is meant now, in requests per second.
-    pub fn intended_rate(&self) -> f64 {
-        self.shape.rate(self.elapsed())
     }
 
     /// The figures of the last seconds.
