@@ -1,22 +1,20 @@
 //! The baselines of the control benchmark against their documented behaviour, and the simulator against itself.
 
-#![allow(dead_code, unused_imports)]
-
+#[path = "../benches/control/report/bootstrap.rs"]
+mod bootstrap;
 #[path = "../benches/control/cluster/mod.rs"]
 mod cluster;
 #[path = "../benches/control/contestants.rs"]
+#[expect(dead_code, reason = "the benchmark itself uses more of it")]
 mod contestants;
 #[path = "../benches/control/controllers/mod.rs"]
 mod controllers;
 #[path = "../benches/control/load/mod.rs"]
 mod load;
-#[path = "../benches/control/report/mod.rs"]
-mod report;
-#[path = "../benches/control/runner.rs"]
-mod runner;
 #[path = "../benches/control/scenario.rs"]
 mod scenario;
 #[path = "../benches/control/simulation.rs"]
+#[expect(dead_code, reason = "the benchmark itself uses more of it")]
 mod simulation;
 
 mod tests {

@@ -7,15 +7,14 @@
 #![allow(clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 #[path = "../admission/cluster.rs"]
-#[allow(dead_code)]
 mod cluster;
 #[path = "../cycle/observations.rs"]
 mod observations;
 #[path = "../cycle/process.rs"]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "made for another benchmark")]
 mod process;
 #[path = "../admission/reviews.rs"]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "made for another benchmark")]
 mod reviews;
 
 use std::fmt::Write;

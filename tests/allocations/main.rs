@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 #[path = "../../benches/admission/cluster.rs"]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "made for a benchmark")]
 mod cluster;
 #[path = "../../benches/cycle/observations.rs"]
 mod observations;
