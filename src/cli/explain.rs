@@ -7,7 +7,6 @@ use anyhow::Context;
 use clap::Args;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
-use serde::de::DeserializeOwned;
 
 use super::cluster::{Cluster, deployment_name, or_hint};
 use super::format::{Format, Table, render, yaml};
@@ -177,8 +176,8 @@ fn amounts(amounts: &ResourceAmounts) -> String {
 }
 
 fn why(status: &RecommendationStatus) -> Vec<String> {
-    let bound: Option<Bound> = named(&status.bound);
-    let state: Option<ModelState> = named(&status.state);
+    let bound = Bound::named(&status.bound);
+    let state = ModelState::named(&status.state);
     let smaller = status
         .explanation
         .as_ref()
@@ -194,11 +193,6 @@ fn why(status: &RecommendationStatus) -> Vec<String> {
     .into_iter()
     .flatten()
     .collect()
-}
-
-/// A value of the core by the name that the status gives it.
-fn named<T: DeserializeOwned>(name: &str) -> Option<T> {
-    serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
 }
 
 fn measures(status: &RecommendationStatus) -> Vec<String> {

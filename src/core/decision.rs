@@ -64,6 +64,37 @@ pub enum ModelState {
     Unattainable,
 }
 
+impl ModelState {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Cold,
+        Self::Learning,
+        Self::Confident,
+        Self::Drift,
+        Self::MetricsMissing,
+        Self::Unattainable,
+    ];
+
+    /// As statuses and metrics have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cold => "Cold",
+            Self::Learning => "Learning",
+            Self::Confident => "Confident",
+            Self::Drift => "Drift",
+            Self::MetricsMissing => "MetricsMissing",
+            Self::Unattainable => "Unattainable",
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
+}
+
 /// A remark about a decision, independent of the state of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Flag {
@@ -92,6 +123,41 @@ pub enum Bound {
     TrustRegion,
     /// The state of the model (cold, drifting, blind, unattainable): the present value is kept.
     State,
+}
+
+impl Bound {
+    /// Every one.
+    pub const ALL: [Self; 8] = [
+        Self::Latency,
+        Self::Use,
+        Self::Knee,
+        Self::Memory,
+        Self::Limit,
+        Self::Forecast,
+        Self::TrustRegion,
+        Self::State,
+    ];
+
+    /// As statuses have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Latency => "Latency",
+            Self::Use => "Use",
+            Self::Knee => "Knee",
+            Self::Memory => "Memory",
+            Self::Limit => "Limit",
+            Self::Forecast => "Forecast",
+            Self::TrustRegion => "TrustRegion",
+            Self::State => "State",
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
 }
 
 /// A decision explained: every number with its inputs.

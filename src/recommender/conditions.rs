@@ -69,7 +69,7 @@ fn confident(facts: &Facts<'_>) -> Condition {
     Condition::new(
         "Confident",
         state == ModelState::Confident,
-        &format!("{state:?}"),
+        state.name(),
         summary,
         facts.now,
     )

@@ -128,7 +128,7 @@ impl Selected<'_> {
         MatchedDeployment {
             name: matched.subject.name.clone(),
             live: matched.bounds.live,
-            state: format!("{:?}", managed.advisor().state()),
+            state: managed.advisor().state().name().to_owned(),
             compliance: self.compliance(managed).map(percent),
         }
     }

@@ -34,7 +34,7 @@ pub fn compose(managed: &Managed, matched: &Matched, decision: &Decision, now: T
         current_replicas: Some(replicas(desired_replicas(&matched.deployment))),
         containers: in_use(containers(&decision.containers, &matched.deployment), managed),
         original: Some(original(managed, &matched.deployment)),
-        state: format!("{:?}", decision.state),
+        state: decision.state.name().to_owned(),
         live: managed.bounds().live,
         objectives: managed.objectives().iter().map(objective).collect(),
         observed: Some(observed(managed)),
@@ -44,7 +44,7 @@ pub fn compose(managed: &Managed, matched: &Matched, decision: &Decision, now: T
             .iter()
             .map(|(name, value)| ((*name).to_owned(), rounded(*value)))
             .collect(),
-        bound: format!("{:?}", decision.explanation.bound),
+        bound: decision.explanation.bound.name().to_owned(),
         reason: decision.explanation.summary.clone(),
         explanation: Some(ExplanationSummary {
             inputs: decision
@@ -261,7 +261,7 @@ pub fn recorded(status: &RecommendationStatus) -> Decision {
     let explanation = status.explanation.clone().unwrap_or_default();
     Decision {
         at_seconds: status.decided_at.as_ref().map_or(0.0, |time| time.0.as_second() as f64),
-        state: named(&status.state).unwrap_or(ModelState::Cold),
+        state: ModelState::named(&status.state).unwrap_or(ModelState::Cold),
         flags: Vec::new(),
         replicas: status.replicas.and_then(|replicas| u32::try_from(replicas).ok()),
         containers: status
@@ -271,17 +271,12 @@ pub fn recorded(status: &RecommendationStatus) -> Decision {
             .collect(),
         target_utilisation: status.target_utilisation,
         explanation: Explanation {
-            bound: named(&status.bound).unwrap_or(Bound::State),
+            bound: Bound::named(&status.bound).unwrap_or(Bound::State),
             summary: status.reason.clone(),
             inputs: explanation.inputs,
             next_smaller: explanation.next_smaller,
         },
     }
-}
-
-/// A value of an enumeration by its name.
-fn named<T: serde::de::DeserializeOwned>(name: &str) -> Option<T> {
-    serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
 }
 
 fn resources(container: &ContainerRecommendation) -> Resources {

@@ -292,7 +292,7 @@ impl WorkloadView {
             namespace: workload.namespace.clone(),
             name: workload.name.clone(),
             live: workload.live,
-            state: format!("{:?}", decision.state),
+            state: decision.state.name().to_owned(),
             state_meaning: words::state(decision.state),
             load_per_second: workload.load_per_second,
             replicas: Replicas {
@@ -414,7 +414,7 @@ impl ExplanationView {
         let explanation = &decision.explanation;
         Self {
             summary: explanation.summary.clone(),
-            bound: format!("{:?}", explanation.bound),
+            bound: explanation.bound.name().to_owned(),
             bound_meaning: words::bound(explanation.bound),
             remedy: words::remedy(explanation.bound),
             next_smaller: explanation.next_smaller.clone(),

@@ -153,8 +153,8 @@ impl Series {
             workload.load_per_second.map(|load| load * 60.0),
         );
         self.put(families::LIVE, &labels, Some(f64::from(u8::from(workload.live))));
-        let state = format!("{:?}", workload.decision.state);
-        self.put(families::MODEL_STATE, &[labels[0], labels[1], &state], Some(1.0));
+        let state = workload.decision.state.name();
+        self.put(families::MODEL_STATE, &[labels[0], labels[1], state], Some(1.0));
     }
 
     fn resources(
