@@ -112,7 +112,7 @@ pub struct LatencySpec {
     #[schemars(extend("enum" = [99, 95, 90, 75, 50]))]
     pub percentile: i64,
     /// The response time, as Go writes durations: `100ms`, `1.5s`, `1m30s`; more than 0 and at most `1h`.
-    #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$"), length(max = 32))]
+    #[schemars(regex(pattern = super::duration::PATTERN), length(max = 32))]
     #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('1h')").message("responseTime must be more than 0 and at most 1h"))]
     pub response_time: GoDuration,
 }

@@ -1,7 +1,6 @@
 //! `valence export`: recommended values as files, for those who apply by git.
 
-use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -12,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::cluster::{Cluster, deployment_name, or_hint};
 use super::format::yaml;
-use super::output;
+use super::{input, output};
 use crate::api::Recommendation;
 use crate::api::recommendation::{ContainerRecommendation, RecommendationStatus, ResourceAmounts};
 
@@ -88,15 +87,8 @@ fn comment(status: &RecommendationStatus) -> String {
     format!("Recommended by Valence{when}: {}", status.reason.replace('\n', " "))
 }
 
-fn read(file: &PathBuf) -> anyhow::Result<Value> {
-    let text = if file.as_os_str() == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text)?;
-        text
-    } else {
-        std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?
-    };
-    Ok(serde_saphyr::from_str(&text)?)
+fn read(file: &Path) -> anyhow::Result<Value> {
+    Ok(serde_saphyr::from_str(&input::text(file)?)?)
 }
 
 /// What the recommendation says and nothing else, so that it merges into whatever the user has.

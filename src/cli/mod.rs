@@ -11,6 +11,7 @@ pub mod explain;
 pub mod export;
 pub mod format;
 pub mod inject;
+mod input;
 mod operator;
 pub mod output;
 pub mod run;

@@ -1,5 +1,7 @@
 //! Whether objectives are in force, and the Deployments that they select are measured.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -74,10 +76,17 @@ async fn workloads(context: &Context) -> Vec<Finding> {
     let Ok(found) = api.list(&ListParams::default()).await else {
         return Vec::new();
     };
+    let mut pods: BTreeMap<String, Vec<Pod>> = BTreeMap::new();
     let mut all = Vec::new();
     for recommendation in &found.items {
         all.push(workload(recommendation, Timestamp::now()));
-        all.extend(bare_pods(context, recommendation).await);
+        let namespace = recommendation.namespace().unwrap_or_default();
+        if !pods.contains_key(&namespace) {
+            let api: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
+            let found = api.list(&ListParams::default()).await;
+            pods.insert(namespace.clone(), found.map(|found| found.items).unwrap_or_default());
+        }
+        all.extend(bare_pods(recommendation, &namespace, &pods[&namespace]));
     }
     all
 }
@@ -116,13 +125,9 @@ fn workload(recommendation: &Recommendation, now: Timestamp) -> Finding {
 }
 
 /// Running pods of the Deployment that nothing can be measured of, since they have no sidecar.
-async fn bare_pods(context: &Context, recommendation: &Recommendation) -> Option<Finding> {
-    let namespace = recommendation.namespace()?;
+fn bare_pods(recommendation: &Recommendation, namespace: &str, pods: &[Pod]) -> Option<Finding> {
     let deployment = recommendation.spec.target_ref.name.as_str();
-    let api: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
-    let pods = api.list(&ListParams::default()).await.ok()?;
     let bare = pods
-        .items
         .iter()
         .filter(|pod| belongs(pod, deployment) && !has_sidecar(pod))
         .count();

@@ -3,12 +3,12 @@
 mod export;
 mod import;
 
-use std::io::Read;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
+
+use super::input;
 
 /// Kind of the metric source by which an exported objective is known again.
 const SOURCE: &str = "valence";
@@ -46,14 +46,7 @@ impl Arguments {
 ///
 /// # Errors
 /// When the file cannot be read, or is not YAML.
-pub fn documents(file: &PathBuf) -> anyhow::Result<Vec<serde_json::Value>> {
-    let text = if file.as_os_str() == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text)?;
-        text
-    } else {
-        std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?
-    };
-    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text)?;
+pub fn documents(file: &Path) -> anyhow::Result<Vec<serde_json::Value>> {
+    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&input::text(file)?)?;
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
