@@ -101,7 +101,7 @@ fn service(name: &str) -> Value {
         "spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}})
 }
 
-fn pods(namespace: &str, name: &str) -> Vec<(String, String, k8s_openapi::api::core::v1::Pod)> {
+fn pods(namespace: &str, name: &str) -> Vec<(String, String, valence::cache::pods::PackedPod)> {
     (0..2)
         .map(|index| {
             let own = format!("{name}-7c9d8b6f5d-{index:05}");

@@ -39,7 +39,7 @@ impl<K, V> Follow<K, V> {
 impl<K, V> Follow<K, V>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-    V: Send + Sync + 'static,
+    V: PartialEq + Send + Sync + 'static,
 {
     /// Follows the kind until it is dropped. Errors of the API server, its absence and 410 Gone are waited out with a
     /// growing delay; what is known stays in force meanwhile.
@@ -61,7 +61,7 @@ where
         }
     }
 
-    fn apply(&self, event: Event<K>, listed: &mut Vec<(String, String, V)>) {
+    fn apply(&self, event: Event<K>, listed: &mut Vec<(String, String, Arc<V>)>) {
         match event {
             Event::Init => listed.clear(),
             Event::InitApply(object) => {
@@ -71,12 +71,12 @@ where
             }
             Event::InitDone => {
                 debug!(kind = self.kind, objects = listed.len(), "listed");
-                self.index.replace(std::mem::take(listed));
+                self.index.replace_shared(std::mem::take(listed));
             }
             Event::Apply(object) => {
                 let (namespace, name) = key(&object);
                 let value = self.kept(object, &namespace, &name);
-                self.index.put(&namespace, &name, value);
+                self.index.put_shared(&namespace, &name, value);
             }
             Event::Delete(object) => {
                 let (namespace, name) = key(&object);
@@ -85,8 +85,8 @@ where
         }
     }
 
-    fn kept(&self, object: K, namespace: &str, name: &str) -> V {
-        (self.keep)(object, self.index.get(namespace, name).as_deref())
+    fn kept(&self, object: K, namespace: &str, name: &str) -> Arc<V> {
+        kept(self.keep, object, self.index.get(namespace, name))
     }
 
     fn failed(&self, error: &watcher::Error, failing: &mut bool) {
@@ -99,6 +99,16 @@ where
             warn!(kind = self.kind, %error, "watch failed; what is known stays in force");
             *failing = true;
         }
+    }
+}
+
+/// What is kept of an object: what was there before, where nothing of interest changed, so that listing everything anew
+/// takes no second place in memory.
+pub fn kept<K, V: PartialEq>(keep: fn(K, Option<&V>) -> V, object: K, before: Option<Arc<V>>) -> Arc<V> {
+    let value = keep(object, before.as_deref());
+    match before {
+        Some(before) if *before == value => before,
+        _ => Arc::new(value),
     }
 }
 

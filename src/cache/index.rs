@@ -36,11 +36,16 @@ impl<V> Default for Namespace<V> {
     }
 }
 
+/// Which of the maps a name belongs to.
+fn part_of(name: &str) -> usize {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish() as usize % PARTS
+}
+
 impl<V> Namespace<V> {
     fn part(&self, name: &str) -> &ArcSwap<Part<V>> {
-        let mut hasher = DefaultHasher::new();
-        name.hash(&mut hasher);
-        &self.parts[hasher.finish() as usize % PARTS]
+        &self.parts[part_of(name)]
     }
 
     fn get(&self, name: &str) -> Option<Arc<V>> {
@@ -134,10 +139,13 @@ impl<V> Index<V> {
 
     /// Puts a value in place of what is there.
     pub fn put(&self, namespace: &str, name: &str, value: V) {
+        self.put_shared(namespace, name, Arc::new(value));
+    }
+
+    /// Puts a value that others may hold too in place of what is there.
+    pub fn put_shared(&self, namespace: &str, name: &str, value: Arc<V>) {
         let existing = self.namespaces.load().get(namespace).cloned();
-        existing
-            .unwrap_or_else(|| self.open(namespace))
-            .put(name, Arc::new(value));
+        existing.unwrap_or_else(|| self.open(namespace)).put(name, value);
     }
 
     /// Takes a value away.
@@ -155,16 +163,20 @@ impl<V> Index<V> {
 
     /// Replaces everything at once: what a watch does after it has listed anew.
     pub fn replace(&self, values: Vec<(String, String, V)>) {
+        let values = values.into_iter();
+        self.replace_shared(
+            values
+                .map(|(namespace, name, value)| (namespace, name, Arc::new(value)))
+                .collect(),
+        );
+    }
+
+    /// The same with values that others may hold too.
+    pub fn replace_shared(&self, values: Vec<(String, String, Arc<V>)>) {
         let mut fresh: HashMap<Arc<str>, [Part<V>; PARTS]> = HashMap::new();
-        let shape = Namespace::<V>::default();
         for (namespace, name, value) in values {
             let parts = fresh.entry(namespace.into()).or_default();
-            let position = shape
-                .parts
-                .iter()
-                .position(|part| std::ptr::eq(part, shape.part(&name)))
-                .unwrap_or_default();
-            parts[position].insert(name.into(), Arc::new(value));
+            parts[part_of(&name)].insert(name.into(), value);
         }
         let sealed = fresh.into_iter().map(|(name, parts)| {
             let parts = parts.map(|part| ArcSwap::new(Arc::new(part)));

@@ -10,6 +10,7 @@ use kube::{Resource, ResourceExt};
 use valence_webhook::Plan;
 
 use super::plan;
+use super::pods::PackedPod;
 use crate::api::objective::{ObjectiveError, ServiceLevelObjectiveSpec};
 use crate::api::selector::CompiledSelector;
 use crate::api::{Recommendation, ServiceLevelObjective};
@@ -29,7 +30,7 @@ pub struct ReplicaSetSummary {
 }
 
 /// A ServiceLevelObjective with what became of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KnownObjective {
     /// The object; `None` where it cannot even be read.
     pub object: Option<Arc<ServiceLevelObjective>>,
@@ -55,7 +56,7 @@ pub struct InForce {
 }
 
 /// A Recommendation and the plan in it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KnownRecommendation {
     /// The object without its checkpoint.
     pub object: Arc<Recommendation>,
@@ -78,20 +79,9 @@ pub fn deployment(mut object: Deployment, _: Option<&Deployment>) -> Deployment 
     object
 }
 
-/// A Pod without environment, volumes and managed fields.
-pub fn pod(mut object: Pod, _: Option<&Pod>) -> Pod {
-    trim_metadata(&mut object);
-    if let Some(spec) = &mut object.spec {
-        spec.volumes = None;
-        spec.affinity = None;
-        spec.tolerations = None;
-        spec.topology_spread_constraints = None;
-        trim_containers(&mut spec.containers);
-        spec.init_containers
-            .iter_mut()
-            .for_each(|containers| trim_containers(containers));
-    }
-    object
+/// Of a Pod what somebody asks for.
+pub fn pod(object: Pod, _: Option<&PackedPod>) -> PackedPod {
+    PackedPod::of(object)
 }
 
 fn trim_containers(containers: &mut [Container]) {

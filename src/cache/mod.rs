@@ -2,11 +2,12 @@
 //!
 //! Every replica keeps its own, by watching. Nothing is fetched when somebody asks.
 
-mod follow;
+pub mod follow;
 pub mod index;
 pub mod keep;
 pub mod plan;
 mod plans;
+pub mod pods;
 mod vertical;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota, Service};
+use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::watcher;
@@ -24,7 +25,11 @@ use tokio::task::JoinSet;
 use follow::Follow;
 use index::Index;
 use keep::{KnownObjective, KnownRecommendation, ReplicaSetSummary};
+use pods::PackedPod;
 pub use vertical::ActiveAutoscaler;
+
+/// Pods that have ended for good are of no interest, and Jobs leave many.
+const NOT_ENDED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// What is known of the cluster.
 #[derive(Debug, Default)]
@@ -34,7 +39,7 @@ pub struct Cluster {
     /// ReplicaSets.
     pub replica_sets: Arc<Index<ReplicaSetSummary>>,
     /// Pods.
-    pub pods: Arc<Index<Pod>>,
+    pub pods: Arc<Index<PackedPod>>,
     /// Services.
     pub services: Arc<Index<Service>>,
     /// Labels of Namespaces, under the empty namespace.
@@ -68,7 +73,9 @@ impl Cluster {
     fn follow_workloads(&self, client: &Client, tasks: &mut JoinSet<()>) {
         tasks.spawn(one("Deployment", client, &self.deployments, keep::deployment).run());
         tasks.spawn(one("ReplicaSet", client, &self.replica_sets, keep::replica_set).run());
-        tasks.spawn(one("Pod", client, &self.pods, keep::pod).run());
+        let mut pods = one("Pod", client, &self.pods, keep::pod);
+        pods.config = pods.config.fields(NOT_ENDED);
+        tasks.spawn(pods.run());
         tasks.spawn(one("Service", client, &self.services, keep::whole).run());
         tasks.spawn(one("Namespace", client, &self.namespaces, keep::namespace).run());
     }

@@ -56,7 +56,7 @@ impl Plans for Cluster {
     }
 
     fn pods(&self, namespace: &str) -> Vec<Arc<Pod>> {
-        self.pods.of(namespace)
+        self.pods.of(namespace).iter().filter_map(|pod| pod.unpack()).collect()
     }
 
     fn limit_ranges(&self, namespace: &str) -> Vec<Arc<LimitRange>> {

@@ -14,6 +14,7 @@ use valence_webhook::{Pending, Plans};
 
 use crate::cache::Cluster;
 use crate::cache::keep;
+use crate::cache::pods::PackedPod;
 use crate::core::decision::Bounds;
 use crate::core::objective::Objective;
 use crate::core::observation::PodPhase;
@@ -77,7 +78,7 @@ pub fn matched(cluster: &Cluster) -> BTreeMap<Key, Matched> {
 /// What is looked up once for a namespace.
 struct Surroundings {
     namespace: String,
-    pods: HashMap<String, Vec<Arc<Pod>>>,
+    pods: HashMap<String, Vec<Arc<PackedPod>>>,
     templates: HashMap<String, (u64, String)>,
     budgets: Vec<Selector>,
     /// Whether there are LimitRanges or ResourceQuotas.
@@ -98,9 +99,9 @@ impl Surroundings {
                 *newest = (replica_set.revision, replica_set.template.clone());
             }
         }
-        let mut pods: HashMap<String, Vec<Arc<Pod>>> = HashMap::new();
+        let mut pods: HashMap<String, Vec<Arc<PackedPod>>> = HashMap::new();
         for pod in cluster.pods.of(namespace) {
-            let owner = keep::controller(pod.as_ref(), "ReplicaSet").and_then(|name| owners.get(&name));
+            let owner = pod.replica_set().and_then(|name| owners.get(name));
             if let Some(deployment) = owner {
                 pods.entry(deployment.clone()).or_default().push(pod);
             }
@@ -118,7 +119,8 @@ impl Surroundings {
     fn describe(&self, cluster: &Cluster, deployment: Arc<Deployment>, objectives: Vec<Objective>) -> Matched {
         let name = deployment.name_any();
         let wishes = Wishes::read(|key| deployment.annotations().get(key).map(String::as_str));
-        let mut pods = self.pods.get(&name).cloned().unwrap_or_default();
+        let packed = self.pods.get(&name).into_iter().flatten();
+        let mut pods: Vec<Arc<Pod>> = packed.filter_map(|pod| pod.unpack()).collect();
         pods.sort_by_key(|pod| pod.name_any());
         let caps = self.caps(cluster, &pods);
         let subject = Subject {
@@ -255,7 +257,9 @@ mod tests {
                         "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{name}-{hash}"), "uid": "u", "controller": true}]},
                     "spec": {"containers": []},
                 }));
-                cluster.pods.put("shop", &format!("{name}-{hash}-1"), pod.unwrap());
+                cluster
+                    .pods
+                    .put("shop", &format!("{name}-{hash}-1"), keep::pod(pod.unwrap(), None));
             }
         }
         cluster

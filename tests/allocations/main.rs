@@ -95,3 +95,95 @@ fn a_decision_allocates_little() {
     let decided = measure(|| drop(advisor.decide(now)));
     at_most("decide", &decided, 150, 90_000);
 }
+
+/// A pod as clusters have them: a mesh's annotations, probes, projected volumes, managed fields. Some 10 KB of JSON.
+fn realistic_pod(number: usize) -> serde_json::Value {
+    use serde_json::json;
+    let application = number / 10;
+    let (name, hash) = (
+        format!("checkout-service-{application}"),
+        format!("{:08x}", 0x5bd1_e995_u64 * application as u64 % 0xffff_ffff),
+    );
+    let resources = json!({"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}});
+    let probe = json!({"httpGet": {"path": "/healthz", "port": "http", "scheme": "HTTP"}, "periodSeconds": 10, "timeoutSeconds": 1, "successThreshold": 1, "failureThreshold": 3});
+    let container = |name: &str, image: &str, ports: serde_json::Value| {
+        let environment: Vec<_> = (0..15).map(|variable| json!({"name": format!("SETTING_{variable}"), "value": format!("https://settings.example.com/{variable}")})).collect();
+        json!({"name": name, "image": image, "ports": ports, "env": environment, "resources": resources, "livenessProbe": probe, "readinessProbe": probe,
+            "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File", "imagePullPolicy": "IfNotPresent",
+            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": true},
+            "volumeMounts": [{"name": "kube-api-access", "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]})
+    };
+    let status = |name: &str, image: &str| {
+        json!({"name": name, "ready": true, "started": true, "restartCount": 0, "image": image,
+        "imageID": format!("{image}@sha256:2bb5a1c3f8a9d7e6f5b4c3d2e1f0a9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e3f2"),
+        "containerID": "containerd://2bb5a1c3f8a9d7e6f5b4c3d2e1f0a9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e3f2",
+        "state": {"running": {"startedAt": "2026-11-24T00:00:05Z"}}, "resources": resources, "allocatedResources": {"cpu": "250m", "memory": "256Mi"}})
+    };
+    let conditions: Vec<_> = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"].iter()
+        .map(|kind| json!({"type": kind, "status": "True", "lastProbeTime": null, "lastTransitionTime": "2026-11-24T00:00:10Z"})).collect();
+    let managed: Vec<_> = ["kube-controller-manager", "kubelet"].iter().map(|manager| json!({"manager": manager, "operation": "Update", "apiVersion": "v1",
+        "time": "2026-11-24T00:00:10Z", "fieldsType": "FieldsV1", "fieldsV1": (0..20).map(|field| (format!("f:field-{field}"), json!({"f:inner": {}, "f:other": {}}))).collect::<serde_json::Map<_, _>>()})).collect();
+    let (image, envoy) = (
+        "registry.example.com/shop/checkout:2026.11.24-1a2b3c4d",
+        "envoyproxy/envoy:v1.38.3",
+    );
+    json!({
+        "metadata": {"name": format!("{name}-{hash}-{number:05}"), "namespace": format!("team-{}", number % 50), "uid": format!("6f9619ff-8b86-d011-b42d-{number:012}"),
+            "resourceVersion": format!("{}", 1_000_000 + number), "generateName": format!("{name}-{hash}-"), "creationTimestamp": "2026-11-24T00:00:00Z", "generation": 1,
+            "labels": {"app": name, "app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "shop", "app.kubernetes.io/version": "2026.11.24", "team": "checkout", "pod-template-hash": hash},
+            "annotations": {"valence.io/injected": "{\"port\":8080,\"name\":\"http\",\"form\":\"native\"}", "prometheus.io/scrape": "true", "prometheus.io/port": "8181",
+                "example.com/config-hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "kubernetes.io/psp": "restricted", "cni.projectcalico.org/podIPs": "10.0.0.1/32"},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{name}-{hash}"), "uid": "6f9619ff-8b86-d011-b42d-00c04fc964ff", "controller": true, "blockOwnerDeletion": true}],
+            "managedFields": managed},
+        "spec": {"containers": [container("application", image, json!([{"name": "http", "containerPort": 8080, "protocol": "TCP"}, {"name": "admin", "containerPort": 9090, "protocol": "TCP"}]))],
+            "initContainers": [{"name": "migrate", "image": image, "command": ["/migrate"], "resources": {}},
+                {"name": "envoy", "image": envoy, "restartPolicy": "Always", "args": ["--config-yaml", "x".repeat(2500)], "resources": resources,
+                    "ports": [{"name": "http-envoy", "containerPort": 8081, "protocol": "TCP"}, {"name": "metrics", "containerPort": 8181, "protocol": "TCP"}]}],
+            "nodeName": format!("ip-10-0-{}-17.eu-central-1.compute.internal", number % 200), "serviceAccountName": "checkout", "serviceAccount": "checkout",
+            "restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler", "securityContext": {"runAsNonRoot": true}, "enableServiceLinks": true,
+            "priority": 0, "preemptionPolicy": "PreemptLowerPriority", "terminationGracePeriodSeconds": 30,
+            "tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}],
+            "volumes": [{"name": "kube-api-access", "projected": {"defaultMode": 420, "sources": [{"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}}]}}]},
+        "status": {"phase": "Running", "hostIP": "10.0.1.17", "podIP": format!("10.{}.{}.{}", number / 65536, number / 256 % 256, number % 256), "podIPs": [{"ip": "10.0.0.1"}], "qosClass": "Burstable",
+            "startTime": "2026-11-24T00:00:00Z", "conditions": conditions, "containerStatuses": [status("application", image)], "initContainerStatuses": [status("envoy", envoy)]},
+    })
+}
+
+#[test]
+fn a_cached_pod_takes_little_memory_and_a_relist_no_more() {
+    const PODS: usize = 10_000;
+    let text = realistic_pod(0).to_string();
+    assert!((8_000..12_000).contains(&text.len()), "{} bytes of JSON", text.len());
+    let index = valence::cache::index::Index::default();
+    let list = || -> Vec<_> {
+        let listed = (0..PODS).map(|number| {
+            let pod: k8s_openapi::api::core::v1::Pod = serde_json::from_value(realistic_pod(number)).unwrap();
+            let (namespace, name) = (
+                pod.metadata.namespace.clone().unwrap(),
+                pod.metadata.name.clone().unwrap(),
+            );
+            let before = index.get(&namespace, &name);
+            let kept = valence::cache::follow::kept(valence::cache::keep::pod, pod, before);
+            (namespace, name, kept)
+        });
+        listed.collect()
+    };
+    let first = measure(|| index.replace_shared(list()));
+    let held = first.bytes_current / PODS as i64;
+    println!("{held} bytes a cached pod, of {} of JSON", text.len());
+    let unpacked = measure(|| std::mem::forget(index.all()[0].unpack()));
+    println!("{} bytes of one that is unpacked", unpacked.bytes_current);
+    let again = measure(|| index.replace_shared(list()));
+    println!(
+        "a relist adds at most {} bytes a pod, and {} stay",
+        again.bytes_max / PODS as u64,
+        again.bytes_current / PODS as i64
+    );
+    assert!(held <= 3_000, "{held} bytes a cached pod");
+    assert!(
+        again.bytes_max / PODS as u64 <= 600,
+        "{} bytes a pod while it is listed again",
+        again.bytes_max / PODS as u64
+    );
+    assert!(again.bytes_current.abs() / PODS as i64 <= 100);
+}
