@@ -6,12 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Types of conditions that say, when they hold, that all is well. Any other one says that something is not.
-const GOOD_WHEN_TRUE: [&str; 6] = [
+const GOOD_WHEN_TRUE: [&str; 7] = [
     "Ready",
     "Confident",
     "Metrics",
     "ResourceMetrics",
     "AnnotationsValid",
+    "Injection",
     "Converged",
 ];
 

@@ -1,6 +1,7 @@
 //! The conditions of a Recommendation.
 
 use jiff::Timestamp;
+use valence_webhook::Prospect;
 
 use super::converge::Standing;
 use super::managed::Managed;
@@ -34,6 +35,9 @@ pub fn update(managed: &mut Managed, facts: &Facts<'_>) {
     put("Metrics", Some(metrics(managed, facts)));
     put("ResourceMetrics", Some(resource_metrics(facts)));
     put("AnnotationsValid", Some(annotations(facts)));
+    if let Some(injection) = injection(facts) {
+        put("Injection", Some(injection));
+    }
     put("Converged", converged(managed, facts));
     put("HorizontalPodAutoscaler", horizontal(facts));
     put("Conflict", conflict(facts));
@@ -43,6 +47,8 @@ pub fn update(managed: &mut Managed, facts: &Facts<'_>) {
         "ThroughputExceeded",
         flag(facts, Flag::ThroughputExceeded, "ThroughputExceeded"),
     );
+    let wished = conditions::find(&list, "Injection").filter(|injection| injection.is_true());
+    managed.convergence.injected_since = wished.map(|injection| injection.last_transition_time.0.as_second() as f64);
     managed.conditions = list;
 }
 
@@ -140,6 +146,22 @@ fn annotations(facts: &Facts<'_>) -> Condition {
         ignored.join("; "),
         facts.now,
     )
+}
+
+/// Whether new pods get a sidecar. The time since when tells later which pods admission missed.
+fn injection(facts: &Facts<'_>) -> Option<Condition> {
+    let sidecars = &facts.matched.sidecars;
+    let without = sidecars.missing.len();
+    let (holds, reason, message) = match &sidecars.prospect {
+        Some(Prospect::Sidecar) => (true, "Due", format!("new pods get the sidecar; {without} carry none")),
+        Some(Prospect::Obstructed(why)) => (false, "Obstructed", why.clone()),
+        Some(Prospect::Plain) => (false, "NotAsked", "nobody asks for sidecars".to_owned()),
+        None => {
+            sidecars.injected_since?;
+            (true, "Due", "every pod carries the sidecar".to_owned())
+        }
+    };
+    Some(Condition::new("Injection", holds, reason, message, facts.now))
 }
 
 fn converged(managed: &Managed, facts: &Facts<'_>) -> Option<Condition> {

@@ -7,7 +7,7 @@ use super::converge::Convergence;
 use super::status::{noted_replicas, recorded};
 use super::subjects::{Matched, desired_replicas};
 use crate::api::RecommendationStatus;
-use crate::api::conditions::Condition;
+use crate::api::conditions::{self, Condition};
 use crate::core::decision::{Bounds, Decision, ModelState};
 use crate::core::objective::Objective;
 use crate::core::observation::{Observation, PodPhase, Resources};
@@ -86,6 +86,9 @@ impl Managed {
     /// Takes over from the status what is in no checkpoint.
     pub fn continue_from(&mut self, status: &RecommendationStatus) {
         self.conditions.clone_from(&status.conditions);
+        if let Some(converged) = conditions::find(&status.conditions, "Converged") {
+            self.convergence.continue_from(&converged.reason);
+        }
         self.predecessor = status.replicas.map(|_| recorded(status));
         let original = status.original.as_ref().filter(|_| status.live);
         if let Some(replicas) = original.and_then(|original| u32::try_from(original.replicas?).ok()) {

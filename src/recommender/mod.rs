@@ -10,6 +10,7 @@ mod managed;
 mod measuring;
 mod orphans;
 pub mod pulse;
+mod sidecars;
 mod slo;
 mod status;
 mod subjects;
@@ -117,6 +118,7 @@ impl Recommender {
             leadership.clone(),
             metrics.cycles.clone(),
             options.evict,
+            options.decision_interval * REFRESH_INTERVALS,
         );
         let patience = LEAST_PATIENCE.max(PATIENCE_INTERVALS * options.scrape_interval.max(options.decision_interval));
         let (pulse, measuring) = (Pulse::new(patience), Pulse::new(patience));
@@ -317,7 +319,7 @@ impl Recommender {
             self.tell(matched).await;
             self.metrics
                 .cycles
-                .slipped(matched.values().map(converge::slipped_pods).sum());
+                .slipped(matched.values().map(|one| one.sidecars.missing.len()).sum());
             self.converge(matched).await;
             self.services.look(&self.cluster, matched, &self.events).await;
             let requests = self.converger.requests();
@@ -407,10 +409,12 @@ impl Recommender {
         for one in matched.values() {
             self.pulse.beat();
             let about = about(one);
-            match converge::slipped_pods(one) {
+            match one.sidecars.missing.len() {
                 0 => self.events.settle(&about, "SidecarMissing"),
                 pods => {
-                    let note = format!("{pods} pods were admitted without the sidecar that their siblings carry");
+                    let note = format!(
+                        "{pods} pods carry no sidecar, though new ones would: restart the Deployment (of a live one, those that admission missed are re-created one by one)"
+                    );
                     self.events.warn(&about, "SidecarMissing", &note).await;
                 }
             }

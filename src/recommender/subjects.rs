@@ -12,6 +12,7 @@ use kube::core::{Selector, SelectorExt};
 use valence_webhook::annotations::{InvalidAnnotation, Wishes};
 use valence_webhook::{Pending, Plans};
 
+use super::sidecars::Sidecars;
 use crate::cache::Cluster;
 use crate::cache::keep;
 use crate::cache::pods::PackedPod;
@@ -45,6 +46,8 @@ pub struct Matched {
     pub horizontal_is_pending: bool,
     /// A VerticalPodAutoscaler that changes its pods.
     pub vertical: Option<String>,
+    /// Pods with and without a sidecar.
+    pub sidecars: Sidecars,
     /// What limits of the namespace take away from the plan in force.
     pub caps: Vec<String>,
 }
@@ -99,17 +102,17 @@ impl Surroundings {
                 *newest = (replica_set.revision, replica_set.template.clone());
             }
         }
-        let mut pods: HashMap<String, Vec<Arc<PackedPod>>> = HashMap::new();
+        let mut owned: HashMap<String, Vec<Arc<PackedPod>>> = HashMap::new();
         for pod in cluster.pods.of(namespace) {
             let owner = pod.replica_set().and_then(|name| owners.get(name));
             if let Some(deployment) = owner {
-                pods.entry(deployment.clone()).or_default().push(pod);
+                owned.entry(deployment.clone()).or_default().push(pod);
             }
         }
         let budgets = cluster.disruption_budgets.of(namespace);
         Self {
             namespace: namespace.to_owned(),
-            pods,
+            pods: owned,
             templates,
             budgets: budgets.iter().filter_map(|budget| selector(budget)).collect(),
             has_limits: !(cluster.limit_ranges(namespace).is_empty() && cluster.resource_quotas(namespace).is_empty()),
@@ -120,7 +123,11 @@ impl Surroundings {
         let name = deployment.name_any();
         let wishes = Wishes::read(|key| deployment.annotations().get(key).map(String::as_str));
         let packed = self.pods.get(&name).into_iter().flatten();
-        let mut pods: Vec<Arc<Pod>> = packed.filter_map(|pod| pod.unpack()).collect();
+        // A pod that has ended is counted by nobody: its controller has made another.
+        let mut pods: Vec<Arc<Pod>> = packed
+            .filter_map(|pod| pod.unpack())
+            .filter(|pod| !pods::has_ended(pod))
+            .collect();
         pods.sort_by_key(|pod| pod.name_any());
         let caps = self.caps(cluster, &pods);
         let subject = Subject {
@@ -139,6 +146,7 @@ impl Surroundings {
         let vertical = cluster.active_vertical_pod_autoscaler(&self.namespace, &name);
         let vertical = vertical.filter(|_| !wishes.override_vertical);
         Matched {
+            sidecars: Sidecars::of(cluster, &deployment, &subject),
             deployment,
             objectives,
             bounds,

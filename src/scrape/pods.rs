@@ -58,8 +58,14 @@ fn is_hopeless(pod: &Pod) -> bool {
 }
 
 fn is_unschedulable(pod: &Pod, now_seconds: f64) -> bool {
+    !has_node(pod) && now_seconds - created_at_seconds(pod) > SCHEDULING_PATIENCE_SECONDS
+}
+
+/// Whether a Pod has been given a node.
+#[must_use]
+pub fn has_node(pod: &Pod) -> bool {
     let refused = condition(pod, "PodScheduled").is_some_and(|scheduled| scheduled.status == "False");
-    refused && now_seconds - created_at_seconds(pod) > SCHEDULING_PATIENCE_SECONDS
+    !refused || pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
 }
 
 /// When a Pod was made, in seconds since the Unix epoch.

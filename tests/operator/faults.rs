@@ -22,7 +22,7 @@ async fn holder(stage: &Stage) -> Option<String> {
 }
 
 /// Waits for a decision that is newer than this status.
-async fn decides_again(stage: &Stage, before: &Value) -> Value {
+pub async fn decides_again(stage: &Stage, before: &Value) -> Value {
     let decided = before["decidedAt"].clone();
     stage
         .recommendation(|status| status["decidedAt"].is_string() && status["decidedAt"] != decided)
@@ -247,7 +247,7 @@ async fn writes(stage: &Stage, pod: &str, outcome: &str) -> Option<f64> {
 }
 
 /// A sample of an operator's metrics; `None` while it does not answer or has none.
-async fn metric(stage: &Stage, pod: &str, sample: &str) -> Option<f64> {
+pub async fn metric(stage: &Stage, pod: &str, sample: &str) -> Option<f64> {
     let pods: Api<Pod> = Api::namespaced(stage.client(), "valence-system");
     let address = pods.get(pod).await.ok()?.status?.pod_ip?;
     let text = crate::support::get(&format!("http://{address}:8080/metrics")).await?;

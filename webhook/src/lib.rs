@@ -42,6 +42,7 @@ pub use outcome::Outcome;
 pub use patch::{Content, Patch};
 pub use pending::Pending;
 pub use plans::{ContainerResources, LatencyObjective, Plan, Plans, names};
+pub use pod::Prospect;
 pub use review::ReviewError;
 pub use rollout::is_rolling_out;
 pub use server::{MOST_BODY_BYTES, router, serve, serve_router};

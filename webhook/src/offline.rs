@@ -244,7 +244,7 @@ mod tests {
         let before = deployment(json!([{"name": "mysql", "containerPort": 3306}]));
         let left = inject(&before, &[], &[], &Settings::default()).unwrap();
         assert_eq!((left.injected, left.object), (false, before));
-        assert!(left.warnings[0].contains("no container declares a port that speaks HTTP"));
+        assert!(left.warnings[0].contains("no container declares a port that is known to speak HTTP"));
         let service = json!({"kind": "Service", "spec": {"ports": []}});
         let error = inject(&service, &[], &[], &Settings::default()).unwrap_err();
         assert_eq!(error.to_string(), "Service has no pod template");

@@ -1,26 +1,23 @@
 //! Whether a pod carries what it should.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use kube::ResourceExt;
 
 use crate::core::decision::Decision;
-use crate::core::observation::{PodPhase, Resources};
+use crate::core::observation::Resources;
 use crate::core::units::{Bytes, Cores};
-use crate::recommender::subjects::Matched;
 use crate::scrape::pods;
 
 /// CPU may differ by the rounding to thousandths.
 const SAME_CORES: f64 = 0.001;
 
+/// What is in force may differ from what is asked for by this share, and by so many cores, as the kubelet counts in
+/// shares and periods.
+const ROUNDING: f64 = 0.05;
+const LEAST_CORES: f64 = 0.01;
+
 /// Memory may differ by the rounding to mebibytes.
 const SAME_BYTES: u64 = 1 << 20;
-
-/// Whether a pod is of the template in force; others will be replaced by the rollout anyway.
-pub fn is_current(pod: &Pod, matched: &Matched) -> bool {
-    pod.labels()
-        .get("pod-template-hash")
-        .is_none_or(|template| *template == matched.subject.template)
-}
 
 /// Whether a pod asks for other values than the plan has.
 pub fn differs(pod: &Pod, decision: &Decision) -> bool {
@@ -77,26 +74,83 @@ pub fn asked_for(pod: &Pod) -> Vec<(String, Resources)> {
         .collect()
 }
 
-/// Whether the kubelet said that the node cannot hold the size that was asked for.
-pub fn is_infeasible(pod: &Pod) -> bool {
-    let pending = pods::condition(pod, "PodResizePending");
-    pending.is_some_and(|pending| pending.status == "True" && pending.reason.as_deref() == Some("Infeasible"))
+/// Whether the kubelet said that the node cannot ever hold the size that the pod asks for now. Where it does not say which
+/// size it judged, and the pod was `just_asked`, it may have been the one before.
+pub fn is_infeasible(pod: &Pod, just_asked: bool) -> bool {
+    pending(pod, "Infeasible").is_some_and(|condition| condition.observed_generation.is_some() || !just_asked)
 }
 
-/// Ready pods without a sidecar, of a template that other pods carry one with.
-pub fn slipped(matched: &Matched) -> impl Iterator<Item = &Pod> {
-    let current = || {
-        matched
-            .subject
-            .pods
-            .iter()
-            .map(AsRef::as_ref)
-            .filter(|pod| is_current(pod, matched))
-    };
-    let siblings_carry_it = current().any(|pod| pods::metrics_port(pod).is_some());
-    current().filter(move |pod| {
-        siblings_carry_it && pods::metrics_port(pod).is_none() && pods::phase(pod, 0.0) == PodPhase::Ready
+/// A resize that the kubelet put off, or refused, for a reason. What it said about an older size does not count.
+fn pending<'p>(pod: &'p Pod, reason: &str) -> Option<&'p PodCondition> {
+    let condition = pods::condition(pod, "PodResizePending").filter(|condition| condition.status == "True")?;
+    let is_old = condition
+        .observed_generation
+        .zip(pod.metadata.generation)
+        .is_some_and(|(seen, now)| seen < now);
+    (condition.reason.as_deref() == Some(reason) && !is_old).then_some(condition)
+}
+
+/// What keeps a size that was asked for from being in force: a reason in a word, and in a sentence.
+pub fn unsettled(pod: &Pod, now_seconds: f64) -> Option<(&'static str, String)> {
+    let name = pod.name_any();
+    if let Some(deferred) = pending(pod, "Deferred") {
+        let since = deferred.last_transition_time.as_ref();
+        let minutes = since.map_or(0.0, |time| (now_seconds - time.0.as_second() as f64) / 60.0);
+        let message = format!(
+            "{name} waits for room on its node, for {:.0} minutes",
+            minutes.max(0.0).floor()
+        );
+        return Some(("ResizeDeferred", message));
+    }
+    let in_progress = pods::condition(pod, "PodResizeInProgress").filter(|condition| condition.status == "True");
+    match in_progress {
+        Some(condition) if condition.reason.as_deref() == Some("Error") => {
+            let message = condition.message.clone().unwrap_or_default();
+            Some(("ResizeFails", format!("{name} is not resized: {message}")))
+        }
+        Some(_) => Some(("Resizing", format!("{name} is being resized"))),
+        None => lags(pod).then(|| ("Resizing", format!("{name} runs with other values than it asks for"))),
+    }
+}
+
+/// Whether the kubelet reports other values in force than the pod asks for, by more than it may have rounded.
+fn lags(pod: &Pod) -> bool {
+    let in_force = pods::resources(pod);
+    asked_for(pod).iter().any(|(name, asked)| {
+        in_force.get(name).is_some_and(|in_force| {
+            apart(
+                in_force.cpu_request.map(|cpu| cpu.0),
+                asked.cpu_request.map(|cpu| cpu.0),
+                LEAST_CORES,
+            ) || apart(
+                in_force.cpu_limit.map(|cpu| cpu.0),
+                asked.cpu_limit.map(|cpu| cpu.0),
+                LEAST_CORES,
+            ) || apart(
+                bytes(in_force.memory_request),
+                bytes(asked.memory_request),
+                SAME_BYTES as f64,
+            ) || apart(
+                bytes(in_force.memory_limit),
+                bytes(asked.memory_limit),
+                SAME_BYTES as f64,
+            )
+        })
     })
+}
+
+fn bytes(memory: Option<Bytes>) -> Option<f64> {
+    memory.map(|memory| memory.0 as f64)
+}
+
+fn apart(a: Option<f64>, b: Option<f64>, least: f64) -> bool {
+    a.zip(b).is_some_and(|(a, b)| (a - b).abs() > (b * ROUNDING).max(least))
+}
+
+/// Whether a container of the pod was last ended for lack of memory, or whether it finds no node: other values may let it
+/// start.
+pub fn may_be_cured(pod: &Pod) -> bool {
+    pods::restarts(pod).any(|(_, _, for_memory)| for_memory) || !pods::has_node(pod)
 }
 
 #[cfg(test)]

@@ -6,8 +6,13 @@
 //! not at work, and nothing is asked for.
 
 mod compare;
+mod eviction;
 pub mod requests;
 pub mod services;
+mod situation;
+#[cfg(test)]
+mod tests;
+mod trial;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -15,27 +20,32 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Client, ResourceExt};
 use tokio::time::sleep;
+use valence_webhook::Prospect;
 
 use super::lease::Leadership;
+use super::sidecars::is_current;
 use super::subjects::{Matched, desired_replicas};
 use crate::core::decision::Decision;
 use crate::core::observation::{PodPhase, Resources};
 use crate::report::metrics::CycleMetrics;
 use crate::scrape::pods;
-use compare::{differs, is_current, is_infeasible, plan_of, slipped};
+use compare::{differs, is_infeasible, may_be_cured, plan_of, unsettled};
+use eviction::{WAITS, objection};
 use requests::{Outcome, Requests};
+use situation::Situation;
+use trial::{IN_VAIN, Trial, Verdict};
 
 /// How long a pod that was asked about is left alone, unless the plan changes.
 const ASK_AGAIN: Duration = Duration::from_secs(600);
 
-/// Least time between two evictions from a Deployment.
-const BETWEEN_EVICTIONS: Duration = Duration::from_secs(60);
+/// How long the kubelet may take to judge a size that was just asked for.
+const JUDGING: Duration = Duration::from_secs(15);
 
 /// Least time between two re-admissions of an autoscaler: it has to be given time to act on its bounds.
 const BETWEEN_AUTOSCALERS: Duration = Duration::from_secs(15);
 
-/// Reason of a pod that is to be evicted, when its turn comes.
-const WAITS: &str = "EvictionWaits";
+/// Reason of a pod that was evicted.
+const EVICTED: &str = "Evicted";
 
 /// Share of a Deployment's pods that are resized in one cycle; at least one.
 const RESIZED_AT_ONCE: f64 = 0.1;
@@ -66,6 +76,11 @@ pub struct Convergence {
     asked: HashMap<String, (Vec<(String, Resources)>, Instant)>,
     autoscaler_asked: Option<Instant>,
     evicted: Option<Instant>,
+    trial: Option<Trial>,
+    /// Whether a predecessor evicted for a sidecar in vain.
+    lost: bool,
+    /// Since when new pods are to get a sidecar, in seconds since the Unix epoch.
+    pub injected_since: Option<f64>,
 }
 
 /// Asks for admission once more.
@@ -73,15 +88,23 @@ pub struct Convergence {
 pub struct Converger {
     requests: Requests,
     evict: bool,
+    between_evictions: Duration,
 }
 
 impl Converger {
-    /// Evicts pods that only a new one can replace where `evict` is set.
+    /// Evicts pods that only a new one can replace where `evict` is set, one of a Deployment in `between_evictions`.
     #[must_use]
-    pub fn new(client: Client, leadership: Leadership, metrics: CycleMetrics, evict: bool) -> Self {
+    pub fn new(
+        client: Client,
+        leadership: Leadership,
+        metrics: CycleMetrics,
+        evict: bool,
+        between_evictions: Duration,
+    ) -> Self {
         Self {
             requests: Requests::new(client, leadership, metrics),
             evict,
+            between_evictions,
         }
     }
 
@@ -100,46 +123,71 @@ impl Converger {
         now_seconds: f64,
     ) -> Convergence {
         memory.forget(matched);
-        let standing = match hindrance(matched, now_seconds) {
-            Some((reason, message)) => Standing {
-                converged: false,
-                reason,
-                message,
-            },
-            None => self.advance(matched, decision, &mut memory).await,
-        };
-        memory.standing = Some(standing);
+        let situation = Situation::of(matched, now_seconds);
+        memory.standing = Some(match &situation {
+            Situation::Held(reason, message) => standing(false, reason, message),
+            _ => {
+                self.advance(matched, decision, &situation, &mut memory, now_seconds)
+                    .await
+            }
+        });
         memory
     }
 
-    async fn advance(&self, matched: &Matched, decision: &Decision, memory: &mut Convergence) -> Standing {
+    async fn advance(
+        &self,
+        matched: &Matched,
+        decision: &Decision,
+        situation: &Situation,
+        memory: &mut Convergence,
+        now_seconds: f64,
+    ) -> Standing {
+        let sizes = matched.vertical.is_none();
+        let cure = if sizes {
+            self.cure(matched, decision, memory).await
+        } else {
+            None
+        };
+        if let Situation::Stuck(reason, message) = situation {
+            return cure.unwrap_or_else(|| standing(false, reason, message));
+        }
         let replicas = match &matched.horizontal {
             Some(name) if matched.steers_horizontal => self.autoscaler(matched, name, memory).await,
             Some(_) => None,
-            None => self.replicas(matched, decision, memory).await,
+            None => self.replicas(matched, decision, situation, memory).await,
         };
-        let resources = if matched.vertical.is_some() {
-            None
-        } else {
+        let resources = if sizes {
             self.resources(matched, decision, memory).await
-        };
-        let sidecar = if replicas.is_none() && resources.is_none() {
-            self.slipped(matched, memory).await
         } else {
             None
         };
-        replicas
-            .or(resources)
-            .or(sidecar)
+        let mut told = replicas.or(cure).or(resources);
+        if told.is_none() {
+            told = self.slipped(matched, memory).await;
+        }
+        let complaint = || {
+            let (reason, message) = situation.complaint().or_else(|| unsettled_pod(matched, now_seconds))?;
+            Some(standing(false, reason, message))
+        };
+        told.or_else(complaint)
             .unwrap_or_else(|| standing(true, "Converged", "replicas and pods carry the values in force"))
     }
 
-    async fn replicas(&self, matched: &Matched, decision: &Decision, memory: &mut Convergence) -> Option<Standing> {
+    async fn replicas(
+        &self,
+        matched: &Matched,
+        decision: &Decision,
+        situation: &Situation,
+        memory: &mut Convergence,
+    ) -> Option<Standing> {
         let wanted = decision.replicas?;
         let present = desired_replicas(&matched.deployment);
         let is_new = memory.wanted_replicas.replace(wanted) != Some(wanted);
         if present == wanted {
             return None;
+        }
+        if let Some(told) = not_now(matched, situation, present, wanted) {
+            return Some(told);
         }
         let (namespace, name) = (&matched.subject.namespace, &matched.subject.name);
         let mut outcome = self.requests.scale(namespace, name, present).await;
@@ -196,26 +244,38 @@ impl Converger {
         }
     }
 
+    /// Sizes of pods that do not serve, and may with other ones. They have nothing to lose: all of them at once.
+    async fn cure(&self, matched: &Matched, decision: &Decision, memory: &mut Convergence) -> Option<Standing> {
+        let ill: Vec<&Pod> = current(matched)
+            .filter(|pod| pods::phase(pod, 0.0) != PodPhase::Ready && may_be_cured(pod))
+            .filter(|pod| differs(pod, decision) && !memory.was_asked(pod, decision))
+            .collect();
+        self.resize(&ill, ill.len(), matched, decision, memory).await
+    }
+
     async fn resources(&self, matched: &Matched, decision: &Decision, memory: &mut Convergence) -> Option<Standing> {
-        let current = || {
-            matched
-                .subject
-                .pods
-                .iter()
-                .map(AsRef::as_ref)
-                .filter(|pod| is_current(pod, matched))
-        };
-        if let Some(stranded) = current().find(|pod| is_infeasible(pod)) {
+        let stranded = |pod: &&Pod| is_infeasible(pod, memory.has_just_asked(pod)) && !memory.is_owed(pod, decision);
+        if let Some(stranded) = current(matched).find(stranded) {
             return Some(
                 self.evict(stranded, "cannot be resized in place", matched, memory)
                     .await,
             );
         }
-        let differing: Vec<&Pod> = current()
-            .filter(|pod| pods::phase(pod, 0.0) == PodPhase::Ready)
-            .filter(|pod| differs(pod, decision) && !memory.was_asked(pod, decision))
+        let differing: Vec<&Pod> = current(matched)
+            .filter(|pod| pods::phase(pod, 0.0) == PodPhase::Ready && memory.is_owed(pod, decision))
             .collect();
         let most = ((matched.subject.pods.len() as f64 * RESIZED_AT_ONCE) as usize).max(1);
+        self.resize(&differing, most, matched, decision, memory).await
+    }
+
+    async fn resize(
+        &self,
+        differing: &[&Pod],
+        most: usize,
+        matched: &Matched,
+        decision: &Decision,
+        memory: &mut Convergence,
+    ) -> Option<Standing> {
         let mut told = None;
         for pod in differing.iter().take(most) {
             let outcome = self.requests.resize(pod).await;
@@ -232,17 +292,46 @@ impl Converger {
         told
     }
 
-    /// Replaces a pod that was admitted without a sidecar while its siblings got one: admission was away then.
+    /// Replaces a pod that was admitted without a sidecar when it should have got one: admission was away then. A second
+    /// one goes only when the replacement of the first came with it.
     async fn slipped(&self, matched: &Matched, memory: &mut Convergence) -> Option<Standing> {
-        let pod = slipped(matched).next()?;
-        Some(
-            self.evict(pod, "was admitted without its sidecar", matched, memory)
-                .await,
-        )
+        // Another wish is another trial.
+        if matched
+            .sidecars
+            .prospect
+            .as_ref()
+            .is_some_and(|prospect| *prospect != Prospect::Sidecar)
+        {
+            (memory.trial, memory.lost) = (None, false);
+        }
+        let pod = matched.sidecars.slipped(memory.injected_since).next()?;
+        if std::mem::take(&mut memory.lost) {
+            memory.trial = Some(Trial::lost(matched));
+        }
+        let verdict = memory
+            .trial
+            .as_mut()
+            .map(|trial| trial.judge(matched, self.between_evictions));
+        match verdict.unwrap_or(Verdict::GoOn) {
+            Verdict::GoOn => {}
+            Verdict::Wait => return Some(standing(false, WAITS, "the pod in place of the last one is awaited")),
+            Verdict::InVain => {
+                let message = "a pod was evicted for its sidecar and the next one came without it, too: no other is evicted until the template changes";
+                return Some(standing(false, IN_VAIN, message));
+            }
+        }
+        memory.trial = None;
+        let trial = Trial::begin(matched);
+        let told = self
+            .evict(pod, "was admitted without its sidecar", matched, memory)
+            .await;
+        if told.reason == EVICTED {
+            memory.trial = Some(trial);
+        }
+        Some(told)
     }
 
-    /// Evicts a pod, so that the one in its place is admitted with the values in force. One at a time, and only while
-    /// every other pod serves; PodDisruptionBudgets hold.
+    /// Evicts a pod, so that the one in its place is admitted with the values in force.
     async fn evict(&self, pod: &Pod, why: &str, matched: &Matched, memory: &mut Convergence) -> Standing {
         let name = pod.name_any();
         if !self.evict {
@@ -252,20 +341,14 @@ impl Converger {
                 format!("{name} {why}, and evictions are turned off"),
             );
         }
-        let all_serve = matched
-            .subject
-            .pods
-            .iter()
-            .all(|pod| pods::phase(pod, 0.0) == PodPhase::Ready);
-        let all_there = matched.subject.pods.len() >= desired_replicas(&matched.deployment) as usize;
-        let recently = memory.evicted.is_some_and(|at| at.elapsed() < BETWEEN_EVICTIONS);
-        if !all_serve || !all_there || recently {
-            return standing(false, WAITS, format!("{name} {why}; it waits for its eviction"));
+        let since_last = memory.evicted.map(|at| at.elapsed());
+        if let Some((reason, against)) = objection(pod, matched, since_last, self.between_evictions) {
+            return standing(false, reason, format!("{name} {why}; {against}"));
         }
         match self.requests.evict(&matched.subject.namespace, &name).await {
             Ok(()) => {
                 memory.evicted = Some(Instant::now());
-                standing(false, "Evicted", format!("{name} {why} and was evicted"))
+                standing(false, EVICTED, format!("{name} {why} and was evicted"))
             }
             Err(error) => standing(false, "EvictionRefused", error),
         }
@@ -273,6 +356,22 @@ impl Converger {
 }
 
 impl Convergence {
+    /// Goes on from what a predecessor said last.
+    pub fn continue_from(&mut self, reason: &str) {
+        self.lost = reason == IN_VAIN;
+    }
+
+    /// Whether a pod is to be asked about: it has other values than the plan, and admission did not leave it so.
+    fn is_owed(&self, pod: &Pod, decision: &Decision) -> bool {
+        differs(pod, decision) && !self.was_asked(pod, decision)
+    }
+
+    /// Whether the kubelet may not have judged yet what was last asked for.
+    fn has_just_asked(&self, pod: &Pod) -> bool {
+        let asked = self.asked.get(&pod.uid().unwrap_or_default());
+        asked.is_some_and(|(_, at)| at.elapsed() < JUDGING)
+    }
+
     fn was_asked(&self, pod: &Pod, decision: &Decision) -> bool {
         let asked = self.asked.get(&pod.uid().unwrap_or_default());
         asked.is_some_and(|(plan, at)| *plan == plan_of(decision) && at.elapsed() < ASK_AGAIN)
@@ -295,40 +394,29 @@ impl Convergence {
     }
 }
 
-/// Pods that were admitted without the sidecar that their siblings carry.
-pub fn slipped_pods(matched: &Matched) -> usize {
-    slipped(matched).count()
+/// Pods of the template in force that stay; others are replaced by the rollout anyway.
+fn current(matched: &Matched) -> impl Iterator<Item = &Pod> {
+    let all = matched.subject.pods.iter().map(AsRef::as_ref);
+    all.filter(|pod| is_current(pod, &matched.subject.template) && pods::phase(pod, 0.0) != PodPhase::Terminating)
 }
 
-/// Why nothing is asked for now.
-fn hindrance(matched: &Matched, now_seconds: f64) -> Option<(&'static str, String)> {
-    let deployment = &matched.deployment;
-    if desired_replicas(deployment) == 0 {
-        return Some((
-            "ScaledToZero",
-            "the Deployment was scaled to 0 and is left alone".to_owned(),
-        ));
+/// Why another number of replicas is not asked for now. Fewer are no harm to pods that cannot start.
+fn not_now(matched: &Matched, situation: &Situation, present: u32, wanted: u32) -> Option<Standing> {
+    match situation {
+        Situation::Full(reason, message) if wanted > present => Some(standing(false, reason, message)),
+        _ if wanted < present && valence_webhook::is_rolling_out(&matched.deployment) => {
+            let message =
+                format!("the rollout needs its pods: {wanted} replicas instead of {present} when it is through");
+            Some(standing(false, "RollingOut", message))
+        }
+        _ => None,
     }
-    if deployment.spec.paused == Some(true) {
-        return Some(("Paused", "the Deployment is paused".to_owned()));
-    }
-    let conditions = deployment
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    let mut stuck = conditions.filter(|condition| {
-        condition.type_.as_deref() == Some("Progressing") && condition.status.as_deref() == Some("False")
-    });
-    if let Some(condition) = stuck.next() {
-        let message = condition.message.clone().unwrap_or_default();
-        return Some(("RolloutStuck", format!("the rollout does not progress: {message}")));
-    }
-    let failing = matched
-        .subject
-        .pods
-        .iter()
-        .find(|pod| pods::phase(pod, now_seconds) == PodPhase::Failing);
-    failing.map(|pod| ("PodFailing", format!("{} cannot start", pod.name_any())))
+}
+
+/// A pod whose size was set and is not in force.
+fn unsettled_pod(matched: &Matched, now_seconds: f64) -> Option<(&'static str, String)> {
+    let serving = current(matched).filter(|pod| pods::phase(pod, now_seconds) == PodPhase::Ready);
+    serving.filter_map(|pod| unsettled(pod, now_seconds)).next()
 }
 
 fn resizing(pod: &Pod, outcome: Outcome, pods: usize) -> Option<Standing> {

@@ -3,6 +3,7 @@
 mod inject;
 mod owner;
 pub(crate) mod ports;
+mod prospect;
 mod resize;
 mod resources;
 mod sidecar;
@@ -16,6 +17,7 @@ use crate::review::Request;
 use crate::view::{Metadata, Pod, PodSpec};
 use crate::workload::Workload;
 
+pub use prospect::Prospect;
 pub use resize::admit as admit_resize;
 pub use sidecar::Sidecars;
 
@@ -96,11 +98,7 @@ fn apply(arrival: &Arrival<'_, '_>, choice: Choice, outcome: &mut Outcome) {
     let mut told = Outcome::default();
     let mut rewriting = Rewriting::of(arrival, injection.as_ref(), &mut told);
     if injection.is_some() && !rewriting.fits {
-        skip(
-            arrival,
-            "no room is left for it in the namespace's quota or limits".to_owned(),
-            outcome,
-        );
+        skip(arrival, NO_ROOM.to_owned(), outcome);
         injection = None;
         told = Outcome::default();
         rewriting = Rewriting::of(arrival, None, &mut told);
@@ -116,6 +114,9 @@ fn apply(arrival: &Arrival<'_, '_>, choice: Choice, outcome: &mut Outcome) {
         ports::keep_names(arrival, outcome);
     }
 }
+
+/// Why a sidecar that could be is not.
+const NO_ROOM: &str = "no room is left for it in the namespace's quota or limits";
 
 fn skip(arrival: &Arrival<'_, '_>, why: String, outcome: &mut Outcome) {
     outcome.tell(

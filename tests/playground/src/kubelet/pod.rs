@@ -326,7 +326,8 @@ impl PodRuntime {
                 self.set_resize(Vec::new());
             }
             Verdict::Change(changes) => self.resize_containers(pod, changes).await,
-            Verdict::Refuse(condition) => {
+            Verdict::Refuse(mut condition) => {
+                condition.observed_generation = pod.metadata.generation;
                 let (reason, message) = (
                     condition.reason.clone().unwrap_or_default(),
                     condition.message.clone().unwrap_or_default(),
@@ -358,8 +359,9 @@ impl PodRuntime {
     /// True when the conditions are not the same as before.
     fn set_resize(&self, conditions: Vec<PodCondition>) -> bool {
         let mut present = self.resize.lock();
-        let reasons = |conditions: &[PodCondition]| -> Vec<Option<String>> {
-            conditions.iter().map(|condition| condition.reason.clone()).collect()
+        let reasons = |conditions: &[PodCondition]| -> Vec<_> {
+            let of = |condition: &PodCondition| (condition.reason.clone(), condition.observed_generation);
+            conditions.iter().map(of).collect()
         };
         let changed = reasons(&present) != reasons(&conditions);
         if changed {
