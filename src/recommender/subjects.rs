@@ -14,7 +14,6 @@ use valence_webhook::{Pending, Plans};
 
 use super::sidecars::Sidecars;
 use crate::cache::Cluster;
-use crate::cache::keep;
 use crate::cache::pods::PackedPod;
 use crate::core::decision::Bounds;
 use crate::core::objective::Objective;
@@ -273,7 +272,7 @@ mod tests {
         cluster
     }
 
-    fn objective(name: &str, response_time: &str) -> crate::cache::keep::KnownObjective {
+    fn objective(name: &str, response_time: &str) -> keep::KnownObjective {
         let object = serde_json::from_value(json!({
             "apiVersion": "optimizer.valence.io/v1alpha1", "kind": "ServiceLevelObjective",
             "metadata": {"name": name, "namespace": "shop"},

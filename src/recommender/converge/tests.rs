@@ -11,6 +11,7 @@ use super::eviction::{WAITS, objection};
 use super::situation::Situation;
 use super::trial::{Trial, Verdict};
 use super::{not_now, unsettled_pod};
+use crate::cache::pods::PackedPod;
 use crate::cache::{Cluster, keep};
 use crate::recommender::subjects::{Matched, matched};
 
@@ -67,9 +68,7 @@ impl Shop {
         cluster.replica_sets.put("shop", "web-1", replica_set);
         for pod in &self.pods {
             let name = pod["metadata"]["name"].as_str().unwrap();
-            cluster
-                .pods
-                .put("shop", name, serde_json::from_value(pod.clone()).unwrap());
+            cluster.pods.put("shop", name, PackedPod::of(as_pod(pod)));
         }
         matched(&cluster).into_values().next().unwrap()
     }
