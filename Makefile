@@ -61,7 +61,7 @@ example-workloads: tools ## example-workloads.yaml: a control, the same with an 
 
 .PHONY: crds
 crds: ## deploy/crds, from the Rust types
-	cargo build --locked -p valence
+	cargo build --locked --bin valence
 	.ci/generate.sh crds
 
 .PHONY: generated
@@ -69,7 +69,7 @@ generated: valence tooling example-workloads ## every generated file
 
 .PHONY: check-generated
 check-generated: tools ## fails where a generated file is not what its source makes
-	cargo build --locked -p valence
+	cargo build --locked --bin valence
 	.ci/generate.sh check
 
 ##@ Work on it

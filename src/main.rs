@@ -2,9 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use valence::cli::Valence;
-
 fn main() -> ExitCode {
-    Valence::parse().execute()
+    valence::cli::Valence::main()
 }

@@ -152,7 +152,7 @@ pub struct RecommendationStatus {
     /// The model in numbers, each in the unit that its name ends with.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub model: BTreeMap<String, f64>,
-    /// The term that decided: Latency, Knee, Memory, Limit, Forecast, TrustRegion or State.
+    /// The term that decided: Latency, Use, Knee, Memory, Limit, Forecast, TrustRegion or State.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub bound: String,
     /// Why, in one sentence.

@@ -12,9 +12,10 @@ use super::cluster::{Cluster, deployment_name, or_hint};
 use super::format::{Format, Table, render, yaml};
 use super::output;
 use super::status::objective;
-use crate::api::Recommendation;
 use crate::api::recommendation::{ContainerRecommendation, RecommendationStatus, ResourceAmounts};
+use crate::api::{Recommendation, quantity};
 use crate::core::decision::{Bound, ModelState};
+use crate::report::page::cost::{Cost, Prices};
 use crate::report::words;
 
 /// Arguments of `valence explain`.
@@ -26,6 +27,9 @@ pub struct Arguments {
 
     #[command(flatten)]
     cluster: Cluster,
+
+    #[command(flatten)]
+    prices: Prices,
 
     /// How to write the result; json and yaml give the status of the Recommendation.
     #[arg(short, long, value_enum, default_value_t)]
@@ -49,7 +53,7 @@ impl Arguments {
         };
         let status = found.status.unwrap_or_default();
         let text = match self.output {
-            Format::Table => explanation(&namespace, &self.deployment, &status),
+            Format::Table => explanation(&namespace, &self.deployment, &status, &self.prices),
             Format::Yaml => yaml(&status)?,
             other => render(other, &status, inputs)?,
         };
@@ -73,7 +77,7 @@ impl Arguments {
 
 /// The explanation for people.
 #[must_use]
-pub fn explanation(namespace: &str, name: &str, status: &RecommendationStatus) -> String {
+pub fn explanation(namespace: &str, name: &str, status: &RecommendationStatus, prices: &Prices) -> String {
     let mut text = String::new();
     let mode = if status.live {
         "live: written at admission"
@@ -90,7 +94,9 @@ pub fn explanation(namespace: &str, name: &str, status: &RecommendationStatus) -
         &status.objectives.iter().map(objective).collect::<Vec<_>>(),
     );
     section(&mut text, "Observed", &observed(status));
-    section(&mut text, "Recommended", &recommended(status));
+    let mut lines = recommended(status);
+    lines.extend(expense(status, prices));
+    section(&mut text, "Recommended", &lines);
     section(&mut text, "Why", &why(status));
     section(&mut text, "From these inputs", &measures(status));
     section(&mut text, "In the way", &obstacles(status));
@@ -145,6 +151,33 @@ fn recommended(status: &RecommendationStatus) -> Vec<String> {
             .map(|container| container_line(container, status)),
     );
     lines
+}
+
+/// What a month of the requests costs, as recommended and as written; nothing without a price.
+fn expense(status: &RecommendationStatus, prices: &Prices) -> Option<String> {
+    let month = |replicas: Option<i32>, containers: &[ContainerRecommendation]| {
+        let cost = requested(replicas?, containers, prices);
+        cost.per_month
+            .filter(|amount| *amount > 0.0)
+            .map(|amount| prices.money(amount))
+    };
+    let recommended = month(status.replicas.or(status.current_replicas), &status.containers)?;
+    let original = status.original.as_ref();
+    let written =
+        original.and_then(|original| month(original.replicas.or(status.current_replicas), &original.containers));
+    let written = written.map_or_else(String::new, |written| {
+        format!("  (as written: {written}, without the sidecar)")
+    });
+    Some(format!("cost         {recommended} a month{written}"))
+}
+
+fn requested(replicas: i32, containers: &[ContainerRecommendation], prices: &Prices) -> Cost {
+    let amount = |text: Option<&String>| text.and_then(|text| quantity::value(text)).unwrap_or_default();
+    let sum =
+        |of: &dyn Fn(&ContainerRecommendation) -> f64| f64::from(replicas) * containers.iter().map(of).sum::<f64>();
+    let cpu = sum(&|one| amount(one.requests.cpu.as_ref()));
+    let memory = sum(&|one| amount(one.requests.memory.as_ref()));
+    Cost::new(cpu, memory, prices)
 }
 
 fn container_line(container: &ContainerRecommendation, status: &RecommendationStatus) -> String {

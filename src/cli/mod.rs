@@ -14,13 +14,16 @@ pub mod inject;
 mod input;
 mod operator;
 pub mod output;
+pub mod plugin;
 pub mod run;
 pub mod slo;
 pub mod status;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use self::plugin::Called;
 
 /// Declares how fast a service must be and makes it so at the least cost.
 #[derive(Debug, Parser)]
@@ -55,6 +58,23 @@ pub enum Command {
 }
 
 impl Valence {
+    /// Does what the arguments of the process say, under the name by which it was called.
+    #[must_use]
+    pub fn main() -> ExitCode {
+        let called = Called::by(std::env::args_os().next().as_ref());
+        let mut command = Self::command().bin_name(called.name());
+        if called == Called::Completion {
+            command.build();
+            let words: Vec<_> = std::env::args().skip(1).collect();
+            return match output::print(&plugin::completions(&command, &words)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => output::fail(&error),
+            };
+        }
+        let arguments = Self::from_arg_matches(&command.get_matches());
+        arguments.unwrap_or_else(|error| error.exit()).execute()
+    }
+
     /// Runs the command to its end on a runtime of its own.
     #[must_use]
     pub fn execute(self) -> ExitCode {

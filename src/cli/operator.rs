@@ -23,7 +23,7 @@ use crate::recommender::pulse::Pulse;
 use crate::recommender::{Options, Recommender};
 use crate::report::events::{Events, relay};
 use crate::report::metrics::{Metrics, certificates, server};
-use crate::report::page::{self, cost::Prices};
+use crate::report::page;
 use crate::report::statsd;
 use crate::report::status::Board;
 
@@ -155,7 +155,7 @@ impl Operator {
             return Ok(());
         }
         let listener = self.listen(self.arguments.page_port).await?;
-        let serving = page::serve(listener, board, Prices::default(), self.close.clone());
+        let serving = page::serve(listener, board, self.arguments.prices.clone(), self.close.clone());
         self.tasks.spawn(async move {
             if let Err(error) = serving.await {
                 warn!(%error, "the page is no longer served");

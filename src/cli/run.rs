@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::operator::Operator;
 use crate::api::GoDuration;
 use crate::core::Settings;
+use crate::report::page::cost::Prices;
 
 /// Arguments of `valence run`; each has an environment variable of the same name.
 #[derive(Clone, Debug, Args)]
@@ -70,6 +71,10 @@ pub struct Arguments {
     #[arg(long, env = "VALENCE_EVICT", default_value_t = true, action = clap::ArgAction::Set)]
     pub evict: bool,
 
+    /// What requested resources cost; both together also say what memory is worth to the model.
+    #[command(flatten)]
+    pub prices: Prices,
+
     /// Shorten the waits of the model to those of a demonstration of a few minutes.
     #[arg(long, env = "VALENCE_HURRIED", hide = true)]
     pub hurried: bool,
@@ -126,6 +131,7 @@ impl Arguments {
         Settings {
             scrape_interval_seconds: self.scrape_interval.as_secs_f64(),
             decision_interval_seconds: self.decision_interval.as_secs_f64(),
+            gibibyte_in_cores: self.prices.gibibyte_in_cores(),
             ..settings
         }
     }

@@ -59,7 +59,7 @@ pub struct CurvePoint {
     pub load_per_second: f64,
     /// Predicted latency in seconds at the objective's percentile.
     pub latency_seconds: f64,
-    /// Upper bound of that latency in seconds (95%).
+    /// Upper bound of that latency in seconds: the one that is planned by, which is wider the less error budget is left.
     pub upper_bound_seconds: f64,
 }
 
@@ -77,7 +77,10 @@ pub struct ObservedPoint {
 }
 
 /// Utilisations of a curve's points.
-const POINTS: u32 = 24;
+const POINTS: u32 = 32;
+
+/// Most utilisation of the CPU request to which a curve is drawn.
+const MOST_UTILISATION: f64 = 4.0;
 
 /// How every objective has been kept.
 pub(super) fn compliance(model: &Model, objectives: &[Objective]) -> Vec<Compliance> {
@@ -151,9 +154,12 @@ fn curve(model: &Model, objective: &Objective, tracker: &Tracker, settings: &Set
     let load = |utilisation: f64| {
         ((utilisation * model.request - work.idle) / work.per_request).max(0.0) * f64::from(window.ready)
     };
-    let factor = tracker.conformal.factor();
+    let factor = tracker.planning_factor(objective);
+    let safe = tracker.fit.map(|_| tracker.safe(objective, &shape).curve);
+    // Beyond the requests, and beyond where the bound reaches the objective.
+    let most = safe.map_or(1.2, |safe| (safe * 1.15).clamp(1.2, MOST_UTILISATION));
     let points = tracker.fit.map_or_else(Vec::new, |fit| {
-        let utilisations = (1..=POINTS).map(|step| 1.2 * f64::from(step) / f64::from(POINTS));
+        let utilisations = (1..=POINTS).map(|step| most * f64::from(step) / f64::from(POINTS));
         let point = |utilisation: f64| {
             let latency_seconds = fit.predict(utilisation, &shape);
             CurvePoint {
@@ -173,11 +179,10 @@ fn curve(model: &Model, objective: &Objective, tracker: &Tracker, settings: &Set
         share_exceeding: bin.counts.share(),
         requests: bin.counts.requests,
     });
-    let safe = tracker.fit.map(|_| load(tracker.safe(objective, &shape).curve));
     Curve {
         points,
         observed: observed.collect(),
-        safe_load_per_second: safe,
+        safe_load_per_second: safe.map(load),
         ..empty
     }
 }

@@ -40,6 +40,18 @@ pub fn number(value: f64) -> String {
     separated(&text)
 }
 
+/// A number with so many decimals, its digits before the point grouped by three.
+#[must_use]
+pub fn grouped(value: f64, decimals: usize) -> String {
+    separated(&format!("{value:.decimals$}"))
+}
+
+/// An amount of memory in GiB, for sums over many pods.
+#[must_use]
+pub fn gibibytes(bytes: f64) -> String {
+    format!("{} GiB", number(bytes / 1_073_741_824.0))
+}
+
 /// Groups the digits before the point by three.
 fn separated(text: &str) -> String {
     let (sign, digits) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
@@ -169,6 +181,21 @@ pub fn bound(bound: Bound) -> &'static str {
         Bound::Forecast => "the load that is expected",
         Bound::TrustRegion => "how far the model may go beyond what was seen",
         Bound::State => "the state of the model",
+    }
+}
+
+/// The same in a word or two, for a table.
+#[must_use]
+pub fn bound_in_short(bound: Bound) -> &'static str {
+    match bound {
+        Bound::Latency => "latency",
+        Bound::Use => "CPU in use",
+        Bound::Knee => "bursts of CPU",
+        Bound::Memory => "memory",
+        Bound::Limit => "your bounds",
+        Bound::Forecast => "expected load",
+        Bound::TrustRegion => "what was seen so far",
+        Bound::State => "state of the model",
     }
 }
 

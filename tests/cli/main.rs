@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod documented;
+mod documents;
+mod plugin;
 
 use std::path::Path;
 use std::process::{Command, Output};

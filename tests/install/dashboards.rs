@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::tools::root;
+use crate::tools::{find, root, run};
 
 const NAMES: [&str; 2] = ["recommendations", "valence"];
 
@@ -79,4 +79,79 @@ fn panels_do_not_overlap_and_have_titles() {
     }
     assert_eq!(dashboard("recommendations")["title"], "Valence Recommendations");
     assert!(expressions().len() > 40 && variables().len() == 3);
+}
+
+/// Units of Grafana that the panels use; a misspelt one is shown as plain text behind the number.
+const UNITS: [&str; 10] = [
+    "none",
+    "short",
+    "bytes",
+    "percentunit",
+    "reqps",
+    "ops",
+    "s",
+    "dtdurations",
+    "cps",
+    "Bps",
+];
+
+/// Kinds of panels that Grafana ships.
+const KINDS: [&str; 4] = ["row", "stat", "table", "timeseries"];
+
+#[test]
+fn panels_are_of_kinds_and_units_that_grafana_knows_and_ask_the_chosen_source() {
+    let chosen = serde_json::json!({ "type": "prometheus", "uid": "${datasource}" });
+    for name in NAMES {
+        let dashboard = dashboard(name);
+        assert!(
+            (36..=42).contains(&dashboard["schemaVersion"].as_u64().unwrap()),
+            "{name}"
+        );
+        assert!(dashboard["uid"].as_str().unwrap().len() <= 40 && dashboard["id"].is_null());
+        let variables = dashboard["templating"]["list"].as_array().unwrap();
+        assert_eq!(variables[0]["type"], "datasource");
+        let known: BTreeSet<_> = variables
+            .iter()
+            .map(|one| one["name"].as_str().unwrap().to_owned())
+            .collect();
+        assert!(variables[1..].iter().all(|one| one["datasource"] == chosen), "{name}");
+        for panel in dashboard["panels"].as_array().unwrap() {
+            let title = panel["title"].as_str().unwrap();
+            let kind = panel["type"].as_str().unwrap();
+            assert!(KINDS.contains(&kind), "{name}: {title}: {kind}");
+            if kind == "row" {
+                continue;
+            }
+            let unit = panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap();
+            assert!(UNITS.contains(&unit), "{name}: {title}: {unit}");
+            assert_eq!(panel["datasource"], chosen, "{name}: {title}");
+            let targets = panel["targets"].as_array().unwrap();
+            let letters: BTreeSet<_> = targets.iter().map(|target| target["refId"].as_str().unwrap()).collect();
+            assert_eq!(letters.len(), targets.len(), "{name}: {title}: two queries of one name");
+            for target in targets {
+                assert_eq!(target["datasource"], chosen, "{name}: {title}");
+                for used in target["expr"].as_str().unwrap().split('$').skip(1) {
+                    let end = used
+                        .find(|c: char| !c.is_alphanumeric() && c != '_')
+                        .unwrap_or(used.len());
+                    let own = used.starts_with("__");
+                    assert!(own || known.contains(&used[..end]), "{name}: {title}: ${used}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn promtool_reads_every_expression() {
+    let Some(promtool) = find("promtool") else { return };
+    let all = expressions().into_iter().chain(variables());
+    let rules = all.enumerate().map(|(index, (_, expression))| {
+        let expression = expression.replace("$__rate_interval", "1m").replace("$__range", "1h");
+        serde_json::json!({ "record": format!("panel:{index}"), "expr": expression })
+    });
+    let file = serde_json::json!({ "groups": [{ "name": "panels", "rules": rules.collect::<Vec<_>>() }] });
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("panels.json");
+    fs::write(&path, file.to_string()).unwrap();
+    run(&promtool, &["check", "rules", "--lint=none", path.to_str().unwrap()]);
 }

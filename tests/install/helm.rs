@@ -149,6 +149,9 @@ fn values_reach_the_operator_and_its_arguments_are_ones_that_it_takes() {
         "sidecar.image=registry.example/envoy:v1.38.3",
         "operator.statsd=datadog.default:8125",
         "operator.logFormat=json",
+        "operator.prices.coreHour=0.031",
+        "operator.prices.gibHour=0.0042",
+        "operator.prices.currency=EUR",
         "operator.nodeSelector.disk=fast",
         "webhook.failurePolicy=Fail",
         "networkPolicy.enabled=false",
@@ -167,6 +170,9 @@ fn values_reach_the_operator_and_its_arguments_are_ones_that_it_takes() {
             "--evict=false",
             "--log-format=json",
             "--page-port=0",
+            "--price-per-core-hour=0.031",
+            "--price-per-gib-hour=0.0042",
+            "--currency=EUR",
             "--ordinary-sidecars",
             "--sidecar-image=registry.example/envoy:v1.38.3",
             "--readmit-services"
@@ -211,6 +217,7 @@ fn the_schema_of_the_values_refuses_what_is_wrong() {
         ("webhook.timeoutSeconds=60", "/webhook/timeoutSeconds"),
         ("sidecar.ordinary=perhaps", "/sidecar/ordinary"),
         ("operator.readmitServices=perhaps", "/operator/readmitServices"),
+        ("operator.prices.coreHour=cheap", "/operator/prices/coreHour"),
         ("operatr.page=true", "operatr"),
     ] {
         let refused = outcome(&helm, &["template", "valence", CHART, "--set", value]);

@@ -139,6 +139,15 @@ fn install(tools: &Tools) {
         text.contains("6 with a certificate authority") && text.contains("recommends"),
         "{text}"
     );
+    assert!(
+        text.contains("ok   pods: a pod tried in default comes back with the sidecar"),
+        "{text}"
+    );
+    assert_eq!(
+        tools.kubectl(&["get", "pods", "-n", "default", "-o", "name"]),
+        "",
+        "the trial left something behind"
+    );
     // Nothing is changed by applying it again: what the operator wrote is left alone.
     let again = tools.kubectl(&["apply", "-f", "deploy/valence.yaml"]);
     assert!(again.lines().all(|line| line.ends_with("unchanged")), "{again}");

@@ -65,10 +65,12 @@ async fn the_browser_draws_every_view_in_both_schemes() {
     };
     let (address, _stop) = sample::serve(sample::snapshot()).await;
     let folder = pictures();
+    let changed = format!("/workloads/shop/{}", sample::LONG_NAME);
     let views = [
         ("overview", "/"),
         ("workload", "/workloads/shop/todo"),
         ("missed", "/workloads/shop/%3Cb%3Eshop%3C%2Fb%3E"),
+        ("changed", &changed),
         ("objective", "/objectives/shop/slo-webapps"),
     ];
     for (name, path) in views {

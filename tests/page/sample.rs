@@ -21,8 +21,16 @@ pub async fn serve(snapshot: Snapshot) -> (SocketAddr, CancellationToken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    tokio::spawn(page::serve(listener, board, Prices::default(), stop.clone()));
+    tokio::spawn(page::serve(listener, board, prices(), stop.clone()));
     (address, stop)
+}
+
+fn prices() -> Prices {
+    Prices {
+        price_per_core_hour: Some(0.03),
+        price_per_gib_hour: Some(0.004),
+        currency: "EUR".to_owned(),
+    }
 }
 
 pub fn snapshot() -> Snapshot {
@@ -30,7 +38,7 @@ pub fn snapshot() -> Snapshot {
         at: Some("2026-03-01T12:00:00Z".parse().unwrap()),
         leader: true,
         objectives: vec![
-            slo("slo-webapps", vec![webapps()], &["todo", "<b>shop</b>"]),
+            slo("slo-webapps", vec![webapps()], &["todo", "<b>shop</b>", LONG_NAME]),
             slo("slo-grpc", vec![grpc()], &["fortune"]),
             ObjectiveStatus {
                 error: Some("spec.objectives[0].http.latency.responseTime: \"fast\" is not a duration".to_owned()),
@@ -38,7 +46,7 @@ pub fn snapshot() -> Snapshot {
             },
             slo("unused", vec![webapps()], &[]),
         ],
-        workloads: vec![learnt(), escaped(), cold()],
+        workloads: vec![learnt(), escaped(), cold(), changed()],
     }
 }
 
@@ -148,6 +156,23 @@ fn escaped() -> Workload {
     workload.remarks = vec![
         "Latency does not fall with capacity; look at what <script>the application</script> waits for.".to_owned(),
     ];
+    workload
+}
+
+/// A name as long as names may be.
+pub const LONG_NAME: &str = "payments-reconciliation-worker-for-the-european-settlement-area";
+
+/// A new release that is being learnt, with more replicas of the same size.
+fn changed() -> Workload {
+    let mut workload = learnt();
+    workload.name = LONG_NAME.to_owned();
+    workload.live = false;
+    workload.decision.state = ModelState::Drift;
+    workload.decision.flags = Vec::new();
+    workload.decision.explanation.bound = Bound::Forecast;
+    workload.decision.replicas = Some(6);
+    workload.decision.containers = sizes(resources(500, 256));
+    workload.compliance = vec![compliance(webapps(), Verdict::Unknown, Some(0.9921), 0.21)];
     workload
 }
 

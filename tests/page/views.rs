@@ -45,7 +45,7 @@ async fn the_overview_names_what_there_is() {
 async fn every_view_has_a_twin_that_says_the_same() {
     let (address, _stop) = sample::serve(sample::snapshot()).await;
     let all = json(address, "/json").await;
-    assert_eq!(all["workloads"].as_array().unwrap().len(), 3);
+    assert_eq!(all["workloads"].as_array().unwrap().len(), 4);
     assert_eq!(all["leader"], true);
     let one = json(address, "/json/workloads/shop/todo").await;
     assert_eq!(one, all["workloads"][0]);
@@ -66,11 +66,44 @@ async fn the_cost_counts_replicas_and_memory() {
     assert!((cost["current"]["cpu_cores"].as_f64().unwrap() - 2.75).abs() < 1e-9);
     assert!((cost["recommended"]["cpu_cores"].as_f64().unwrap() - 0.9).abs() < 1e-9);
     assert!(cost["change"].as_f64().unwrap() < -0.6);
+    // 0.9 cores at 0.03 and 0.516 GiB at 0.004, for 730 hours.
+    assert_eq!(cost["currency"], "EUR");
+    assert!(
+        (cost["recommended"]["per_month"].as_f64().unwrap() - 21.216).abs() < 0.01,
+        "{cost}"
+    );
+    let (_, page) = get(address, "/workloads/shop/todo").await;
+    assert!(page.contains("EUR 21.22 a month"), "{page}");
     // What has no recommendation costs what it costs.
     assert_eq!(
         json(address, "/json/workloads/shop/fortune").await["cost"]["change"],
         Value::Null
     );
+}
+
+#[tokio::test]
+async fn the_chart_marks_what_the_recommendation_would_carry() {
+    let (address, _stop) = sample::serve(sample::snapshot()).await;
+    // Six pods instead of five of the same size.
+    let path = format!("/workloads/shop/{}", sample::LONG_NAME);
+    let curve = json(address, &format!("/json{path}")).await["curves"][0].clone();
+    let (now, then) = (
+        &curve["safe_load_per_second"],
+        &curve["recommended_safe_load_per_second"],
+    );
+    assert!(
+        (then.as_f64().unwrap() / now.as_f64().unwrap() - 1.2).abs() < 1e-9,
+        "{then}"
+    );
+    assert!(
+        get(address, &path)
+            .await
+            .1
+            .contains("safe with 6 replicas up to 742/min")
+    );
+    // Pods of another size: not known.
+    let other = json(address, "/json/workloads/shop/todo").await;
+    assert!(other["curves"][0]["recommended_safe_load_per_second"].is_null());
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! `valence check`: whether a cluster is ready for Valence, and whether Valence works in it.
 
+mod admission;
 mod after;
 mod before;
 mod workloads;
@@ -92,6 +93,8 @@ impl Finding {
 /// What a check needs to look around.
 struct Context {
     client: Client,
+    /// Where a pod is tried.
+    namespace: String,
     system_namespace: String,
 }
 
@@ -101,9 +104,10 @@ impl Arguments {
     /// # Errors
     /// When the cluster cannot be reached at all.
     pub async fn run(&self) -> anyhow::Result<ExitCode> {
-        let (client, _) = self.cluster.connect().await?;
+        let (client, namespace) = self.cluster.connect().await?;
         let context = Context {
             client,
+            namespace,
             system_namespace: self.system_namespace.clone(),
         };
         let findings = self.settle(&context).await;
@@ -142,6 +146,7 @@ impl Arguments {
             let works = !failed(&installed);
             findings.extend(installed);
             if works {
+                findings.extend(admission::findings(context).await);
                 findings.extend(workloads::findings(context).await);
             }
         }

@@ -154,7 +154,7 @@ fn belongs(pod: &Pod, deployment: &str) -> bool {
     stem == Some(deployment) && pod.metadata.deletion_timestamp.is_none()
 }
 
-fn has_sidecar(pod: &Pod) -> bool {
+pub(super) fn has_sidecar(pod: &Pod) -> bool {
     let spec = pod.spec.clone().unwrap_or_default();
     let initial = spec.init_containers.unwrap_or_default();
     spec.containers

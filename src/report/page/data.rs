@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::cost::{Cost, Prices};
+use super::cost::{Cost, Prices, money};
 use crate::core::observation::Resources;
 use crate::core::readout::{Compliance, Curve, CurvePoint, ObservedPoint, Verdict};
 use crate::core::units::{Bytes, Cores};
@@ -150,7 +150,7 @@ pub struct Amounts {
 }
 
 /// What is requested before and after.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct CostView {
     /// As the user wrote it.
     pub original: Cost,
@@ -160,6 +160,8 @@ pub struct CostView {
     pub recommended: Cost,
     /// Change from now to the recommendation as a share: -0.4 is 40% less.
     pub change: Option<f64>,
+    /// Currency of `per_month`; empty where none is named.
+    pub currency: String,
 }
 
 /// Latency against load.
@@ -175,6 +177,10 @@ pub struct CurveView {
     pub response_time_seconds: f64,
     /// Load at which the upper bound reaches the response time.
     pub safe_load_per_second: Option<f64>,
+    /// The same with the recommended replicas, where they differ from the pods that serve and the pod's size stays.
+    pub recommended_safe_load_per_second: Option<f64>,
+    /// Replicas recommended; absent while unknown.
+    pub recommended_replicas: Option<u32>,
     /// The present load.
     pub load_per_second: Option<f64>,
     /// The model's curve.
@@ -192,6 +198,8 @@ pub struct ExplanationView {
     pub bound: String,
     /// The same in words.
     pub bound_meaning: &'static str,
+    /// The same in a word or two.
+    pub bound_in_short: &'static str,
     /// What would change it.
     pub remedy: &'static str,
     /// What the next smaller choice would have done.
@@ -284,6 +292,19 @@ impl From<&Compliance> for ComplianceView {
 }
 
 impl WorkloadView {
+    /// The objective that is kept worst: the least error budget left, where anything is known.
+    #[must_use]
+    pub fn worst(&self) -> Option<&ComplianceView> {
+        let known = self.objectives.iter().filter(|one| one.compliance.is_some());
+        known.min_by(|a, b| a.error_budget_left.total_cmp(&b.error_budget_left))
+    }
+
+    /// The load that the recommendation is made for, in requests per second.
+    #[must_use]
+    pub fn planned_load_per_second(&self) -> Option<f64> {
+        self.explanation.inputs.get("planned_load_per_second").copied()
+    }
+
     /// The view of one Deployment.
     #[must_use]
     pub fn new(workload: &Workload, prices: &Prices) -> Self {
@@ -307,7 +328,7 @@ impl WorkloadView {
             curves: workload
                 .curves
                 .iter()
-                .map(|curve| CurveView::new(curve, workload.load_per_second))
+                .map(|curve| CurveView::new(curve, workload))
                 .collect(),
             explanation: ExplanationView::new(workload),
             model: workload.numbers.clone(),
@@ -373,6 +394,7 @@ impl CostView {
             current: Cost::of(workload.current_replicas, &workload.current, prices),
             recommended: Cost::of(replicas, &recommended, prices),
             change: None,
+            currency: prices.currency.clone(),
         }
         .compared()
     }
@@ -383,8 +405,15 @@ impl CostView {
             current: sum.current.plus(&one.current),
             recommended: sum.recommended.plus(&one.recommended),
             change: None,
+            currency: one.currency.clone(),
         })
         .compared()
+    }
+
+    /// What a month costs, in words; `None` without a price.
+    #[must_use]
+    pub fn month(&self, cost: &Cost) -> Option<String> {
+        cost.per_month.map(|amount| money(&self.currency, amount) + " a month")
     }
 
     fn compared(mut self) -> Self {
@@ -394,18 +423,40 @@ impl CostView {
 }
 
 impl CurveView {
-    fn new(curve: &Curve, load_per_second: Option<f64>) -> Self {
+    fn new(curve: &Curve, workload: &Workload) -> Self {
         Self {
+            recommended_safe_load_per_second: recommended_safe_load(curve, workload),
+            recommended_replicas: workload.decision.replicas,
             slo: curve.objective.slo.clone(),
             asks: words::objective(&curve.objective),
             percentile: curve.objective.percentile,
             response_time_seconds: curve.objective.response_time_seconds,
             safe_load_per_second: curve.safe_load_per_second,
-            load_per_second,
+            load_per_second: workload.load_per_second,
             points: curve.points.clone(),
             observed: curve.observed.clone(),
         }
     }
+}
+
+/// Pods of one size share the load: the load that they may have grows with their number.
+fn recommended_safe_load(curve: &Curve, workload: &Workload) -> Option<f64> {
+    let replicas = workload.decision.replicas?;
+    let serving = workload.ready_pods;
+    let size = |all: &BTreeMap<String, Resources>, name: &str| {
+        let request = all.get(name).and_then(|resources| resources.cpu_request);
+        request.map(|cpu| (cpu.0 * 1000.0).round())
+    };
+    let changed = workload.decision.containers.keys().any(|name| {
+        let wanted = size(&workload.decision.containers, name);
+        wanted.is_some() && wanted != size(&workload.current, name)
+    });
+    if changed || serving == 0 || serving == replicas {
+        return None;
+    }
+    curve
+        .safe_load_per_second
+        .map(|load| load * f64::from(replicas) / f64::from(serving))
 }
 
 impl ExplanationView {
@@ -416,6 +467,7 @@ impl ExplanationView {
             summary: explanation.summary.clone(),
             bound: explanation.bound.name().to_owned(),
             bound_meaning: words::bound(explanation.bound),
+            bound_in_short: words::bound_in_short(explanation.bound),
             remedy: words::remedy(explanation.bound),
             next_smaller: explanation.next_smaller.clone(),
             flags: decision.flags.iter().map(|flag| words::flag(*flag)).collect(),

@@ -3,9 +3,8 @@
 use maud::{Markup, html};
 
 use super::chart::chart;
-use super::cost::Cost;
 use super::data::{ComplianceView, ContainerView, ExplanationView, ObjectiveView, WorkloadView};
-use super::html::{becomes, budget, cost, document, duration, saving, share, verdict};
+use super::html::{becomes, budget, document, duration, priced, saving, share, state, verdict};
 use crate::report::words;
 
 /// The page of a workload.
@@ -17,7 +16,7 @@ pub fn workload(one: &WorkloadView, foot: Markup) -> Markup {
         &twin,
         foot,
         html! {
-            h1 { span.namespace { (one.namespace) "/" } (one.name) @if one.live { " " span.badge.live { "live" } } }
+            h1 { span.namespace { (one.namespace) "/" } (one.name) " " @if one.live { span.badge.live { "live" } } @else { span.badge.unknown { "recommended only" } } }
             p.lead { (one.explanation.summary) }
             @for remark in &one.remarks { p.remark role="note" { (remark) } }
             @for flag in &one.explanation.flags { p.remark role="note" { (flag) } }
@@ -45,26 +44,51 @@ pub fn objective(one: &ObjectiveView, foot: Markup) -> Markup {
             h1 { span.namespace { (one.namespace) "/" } (one.name) }
             @for asks in &one.asks { p.lead { (asks) } }
             @if let Some(error) = &one.error { p.remark role="note" { "Not in force: " (error) } }
-            @if one.deployments.is_empty() { p.empty { "It matches no Deployment." } }
-            @for deployment in &one.deployments {
-                section {
-                    h2 { a href=(format!("../../workloads/{}/{}", one.namespace, deployment.deployment)) { (deployment.deployment) } }
-                    (compliance(&deployment.objectives))
-                }
-            }
+            @if one.deployments.is_empty() { p.empty { "It matches no Deployment." } } @else { (keepers(one)) }
         },
     )
+}
+
+/// The Deployments of an objective, with how each keeps it.
+fn keepers(one: &ObjectiveView) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr { th { "Deployment" } th { "Asks" } (kept_headings()) } }
+            tbody { @for kept in &one.deployments {
+                @let link = format!("../../workloads/{}/{}", one.namespace, kept.deployment);
+                @if kept.objectives.is_empty() {
+                    tr { th scope="row" { a href=(link) { (kept.deployment) } } td colspan="6" { "nothing has been measured yet" } }
+                }
+                @for objective in &kept.objectives {
+                    tr { th scope="row" { a href=(link) { (kept.deployment) } } td { (objective.asks) } (kept_cells(objective)) }
+                }
+            } }
+        } }
+    }
 }
 
 fn tiles(one: &WorkloadView) -> Markup {
     let recommended = one.replicas.recommended.map(|replicas| replicas.to_string());
     html! {
         dl.tiles {
-            div { dt { "Model" } dd { (one.state) } dd.note { (one.state_meaning) } }
-            div { dt { "Load" } dd { (one.load_per_second.map_or_else(|| "–".to_owned(), words::rate)) } dd.note { (one.ready_pods) " pods serve it" } }
+            div { dt { "Model" } dd { (state(one)) } dd.note { (one.state_meaning) } }
+            div {
+                dt { "Load" }
+                dd { (one.load_per_second.map_or_else(|| "–".to_owned(), words::rate)) }
+                dd.note { (serving(one.ready_pods)) }
+                @if let Some(load) = one.planned_load_per_second() { dd.note { "planned for " (words::rate(load)) } }
+            }
             div { dt { "Replicas" } dd { (becomes(&one.replicas.current.to_string(), recommended)) } dd.note { (written(one.replicas.original)) } }
-            div { dt { "Cost" } dd { (saving(&one.cost)) } dd.note { (cost(&one.cost.current)) " now; " (cost(&one.cost.recommended)) " recommended" (spared(&one.cost.original)) } }
+            (expense(one))
         }
+    }
+}
+
+fn serving(pods: u32) -> String {
+    match pods {
+        0 => "no pod serves it".to_owned(),
+        1 => "1 pod serves it".to_owned(),
+        pods => format!("{pods} pods serve it"),
     }
 }
 
@@ -74,11 +98,16 @@ fn written(original: Option<u32>) -> String {
     })
 }
 
-fn spared(original: &Cost) -> String {
-    if original.core_equivalents > 0.0 {
-        format!("; {} as written", cost(original))
-    } else {
-        String::new()
+fn expense(one: &WorkloadView) -> Markup {
+    let cost = &one.cost;
+    html! {
+        div {
+            dt { "Cost" }
+            dd { (saving(cost)) }
+            @if cost.original.core_equivalents > 0.0 { dd.note { "as written: " (priced(cost, &cost.original)) } }
+            dd.note { "now: " (priced(cost, &cost.current)) }
+            @if cost.current != cost.recommended { dd.note { "recommended: " (priced(cost, &cost.recommended)) } }
+        }
     }
 }
 
@@ -86,9 +115,9 @@ fn sizes(one: &WorkloadView) -> Markup {
     html! {
         section aria-labelledby="sizes" {
             h2 #sizes { "Requests and limits" }
-            div.scroll { table {
+            div.scroll { table.groups {
                 thead { tr { th { "Container" } th { "" } th.number { "CPU request" } th.number { "CPU limit" } th.number { "Memory request" } th.number { "Memory limit" } } }
-                tbody { @for container in &one.containers { (size(container)) } }
+                @for container in &one.containers { tbody { (size(container)) } }
             } }
         }
     }
@@ -157,18 +186,25 @@ fn compliance(all: &[ComplianceView]) -> Markup {
     html! {
         @if all.is_empty() { p.empty { "Nothing has been measured yet." } } @else {
             div.scroll { table {
-                thead { tr { th { "Objective" } th { "Last minutes" } th.number { "Requests" } th.number { "Observed" } th.number { "Compliance" } th { "Error budget, last hour" } } }
+                thead { tr { th { "Objective" } (kept_headings()) } }
                 tbody { @for one in all {
-                    tr {
-                        th scope="row" { (one.slo) ": " (one.asks) }
-                        td { (verdict(one)) }
-                        td.number { (one.recent_requests) }
-                        td.number { (duration(one.recent_latency_seconds)) }
-                        td.number { (share(one.compliance)) }
-                        td { @if one.compliance.is_some() { (budget(one.error_budget_left)) } @else { "–" } }
-                    }
+                    tr { th scope="row" { (one.slo) ": " (one.asks) } (kept_cells(one)) }
                 } }
             } }
         }
+    }
+}
+
+fn kept_headings() -> Markup {
+    html! { th { "Last minutes" } th.number { "Requests" } th.number { "Observed" } th.number { "Compliance" } th { "Error budget, last hour" } }
+}
+
+fn kept_cells(one: &ComplianceView) -> Markup {
+    html! {
+        td { (verdict(one)) }
+        td.number { (words::number(one.recent_requests as f64)) }
+        td.number { (duration(one.recent_latency_seconds)) }
+        td.number { (share(one.compliance)) }
+        td { @if one.compliance.is_some() { (budget(one.error_budget_left)) } @else { "–" } }
     }
 }

@@ -3,9 +3,8 @@
 use maud::{DOCTYPE, Markup, html};
 
 use super::cost::Cost;
-use super::data::{ComplianceView, CostView};
+use super::data::{ComplianceView, CostView, WorkloadView};
 use crate::core::readout::Verdict;
-use crate::core::units::Bytes;
 use crate::report::words;
 
 /// A whole document. `root` is the way back to the first page, so that links hold behind a proxy under any path.
@@ -57,9 +56,21 @@ pub fn verdict(one: &ComplianceView) -> Markup {
     html! { span.badge.(class) { (word) } }
 }
 
+/// The state of the model, coloured where it asks for a look.
+pub fn state(one: &WorkloadView) -> Markup {
+    let class = match one.state.as_str() {
+        "Confident" => "good",
+        "Drift" => "warn",
+        "MetricsMissing" | "Unattainable" => "bad",
+        _ => "unknown",
+    };
+    html! { span.badge.(class) title=(one.state_meaning) { (one.state) } }
+}
+
 /// The error budget that is left, as a bar and a number.
 pub fn budget(left: f64) -> Markup {
-    let share = left.clamp(0.0, 1.0);
+    // Nothing left is a full bar in the colour of alarm, not an empty one that is overlooked.
+    let share = if left <= 0.0 { 1.0 } else { left.min(1.0) };
     let class = if left <= 0.0 {
         "bad"
     } else if left < 0.25 {
@@ -90,23 +101,32 @@ pub fn duration(value: Option<f64>) -> String {
 
 /// A cost in one line.
 pub fn cost(cost: &Cost) -> String {
-    let memory = words::memory(Some(Bytes(cost.memory_bytes.max(0.0) as u64)));
-    format!("{} cores, {memory}", words::number(cost.cpu_cores))
+    format!("{}, {}", cores(cost.cpu_cores), words::gibibytes(cost.memory_bytes))
 }
 
-/// What the recommendation changes in cost, in a phrase.
+/// An amount of CPU in cores.
+pub fn cores(amount: f64) -> String {
+    let number = words::number(amount);
+    format!("{number} core{}", if number == "1" { "" } else { "s" })
+}
+
+/// What the recommendation changes in cost, in a phrase; a dash where there is nothing to compare with.
 pub fn saving(view: &CostView) -> String {
-    let share = match view.change {
-        None => return "nothing to compare with".to_owned(),
-        Some(change) if change.abs() < 0.005 => return "the same cost".to_owned(),
-        Some(change) => words::percent(change.abs()),
-    };
-    let direction = if view.change < Some(0.0) { "less" } else { "more" };
-    let money = match (view.current.per_month, view.recommended.per_month) {
-        (Some(now), Some(then)) => format!(", {} a month", words::number((then - now).abs())),
-        _ => String::new(),
-    };
-    format!("{share} {direction}{money}")
+    match view.change {
+        None => "–".to_owned(),
+        Some(change) if change.abs() < 0.005 => "unchanged".to_owned(),
+        Some(change) => format!(
+            "{} {}",
+            words::percent(change.abs()),
+            if change < 0.0 { "less" } else { "more" }
+        ),
+    }
+}
+
+/// What a cost is, and in money where a price is known.
+pub fn priced(view: &CostView, one: &Cost) -> String {
+    let money = view.month(one).map_or_else(String::new, |month| format!(" ({month})"));
+    cost(one) + &money
 }
 
 /// A value with what it would become; the same value is said once.

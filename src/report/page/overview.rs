@@ -3,8 +3,10 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::data::{ObjectiveView, Overview, WorkloadView};
-use super::html::{becomes, budget, cost, document, duration, saving, share, verdict};
+use super::cost::Cost;
+use super::data::{CostView, ObjectiveView, Overview, WorkloadView};
+use super::html::{becomes, budget, cores, document, duration, saving, share, state, verdict};
+use crate::core::readout::Verdict;
 use crate::report::words;
 
 /// The page.
@@ -44,8 +46,20 @@ fn summary(view: &Overview) -> Markup {
         dl.tiles {
             div { dt { "Objectives" } dd { (view.objectives.len()) } dd.note { (missed.count()) " with the hour's budget overspent" } }
             div { dt { "Workloads" } dd { (view.workloads.len()) } dd.note { (modes(live, view.workloads.len())) } }
-            div { dt { "Requested now" } dd { (words::number(view.cost.current.cpu_cores)) " cores" } dd.note { (cost(&view.cost.current)) } }
-            div { dt { "With every recommendation" } dd { (words::number(view.cost.recommended.cpu_cores)) " cores" } dd.note { (saving(&view.cost)) } }
+            (requested("Requested now", &view.cost, &view.cost.current, None))
+            (requested("With every recommendation", &view.cost, &view.cost.recommended, Some(saving(&view.cost))))
+        }
+    }
+}
+
+fn requested(title: &str, view: &CostView, cost: &Cost, change: Option<String>) -> Markup {
+    html! {
+        div {
+            dt { (title) }
+            dd { (cores(cost.cpu_cores)) }
+            dd.note { "and " (words::gibibytes(cost.memory_bytes)) " of memory" }
+            @if let Some(month) = view.month(cost) { dd.note { (month) } }
+            @if let Some(change) = change { dd.note { "cost: " (change) } }
         }
     }
 }
@@ -103,7 +117,7 @@ fn workloads(all: &[WorkloadView]) -> Markup {
                 p.empty { "No Deployment is selected by an objective." }
             } @else {
                 div.scroll { table {
-                    thead { tr { th { "Deployment" } th { "Model" } th.number { "Load" } th.number { "Replicas" } th.number { "CPU request" } th.number { "Memory request" } th.number { "Cost" } th { "Bound by" } } }
+                    thead { tr { th { "Deployment" } th { "Model" } th.number { "Load" } th.number { "Latency" } th.number { "Replicas" } th.number { "CPU request" } th.number { "Memory request" } th.number { "Cost" } th { "Decided by" } } }
                     tbody { @for one in all { (workload(one)) } }
                 } }
             }
@@ -121,13 +135,30 @@ fn workload(one: &WorkloadView) -> Markup {
                 a href=(link) { span.namespace { (one.namespace) "/" } (one.name) }
                 @if one.live { " " span.badge.live { "live" } }
             }
-            td { (one.state) }
+            td { (state(one)) }
             td.number { (one.load_per_second.map_or_else(|| "–".to_owned(), words::rate)) }
+            td.number { (latency(one)) }
             td.number { (becomes(&one.replicas.current.to_string(), recommended)) }
             td.number { @if let Some(app) = app { (becomes(&app.current.cpu_request(), app.recommended.cpu_request_or_none())) } }
             td.number { @if let Some(app) = app { (becomes(&app.current.memory_request(), app.recommended.memory_request_or_none())) } }
             td.number { (saving(&one.cost)) }
-            td { (one.explanation.bound_meaning) }
+            td { (one.explanation.bound_in_short) }
+        }
+    }
+}
+
+/// What was observed of the objective that is kept worst, beside what it asks.
+fn latency(one: &WorkloadView) -> Markup {
+    let worst = one
+        .worst()
+        .and_then(|worst| Some((worst, worst.recent_latency_seconds?)));
+    html! {
+        @match worst {
+            None => "–",
+            Some((worst, seconds)) => {
+                span class=(if worst.verdict == Verdict::Violated { "missed" } else { "" }) { (words::seconds(seconds)) }
+                span.was { " of " (words::seconds(worst.response_time_seconds)) }
+            },
         }
     }
 }

@@ -13,9 +13,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::run::{self, DemoOptions};
 use super::view::say;
-use crate::application::PodLimits;
+use crate::application::{ApplicationProfile, PodLimits};
 use crate::load::{Generator, LoadOptions, of_host};
-use crate::sample::{ApplicationOptions, Listen, Worker, duration, serve};
+use crate::sample::{Adjustment, ApplicationOptions, Burner, Listen, Work, Worker, duration, serve};
 use crate::{Options, Playground};
 
 /// A Kubernetes control plane and kubelet in one process, for the demo and the tests of Valence.
@@ -66,6 +66,9 @@ enum Command {
         /// Address to serve on.
         #[arg(long, default_value = "0.0.0.0")]
         address: IpAddr,
+        /// Only waits as long as the work would take, instead of burning CPU and holding memory.
+        #[arg(long)]
+        simulate: bool,
     },
     /// Makes load and prints the account as JSON.
     Load {
@@ -179,7 +182,11 @@ impl Cli {
                 )
                 .await
             }
-            Command::Application { options, address } => application(options, address).await,
+            Command::Application {
+                options,
+                address,
+                simulate,
+            } => application(options, address, simulate).await,
             Command::Load { options } => load(options).await,
         }
     }
@@ -219,21 +226,34 @@ async fn up(options: Options, manifests: Vec<PathBuf>, install: bool) -> anyhow:
     Ok(ExitCode::SUCCESS)
 }
 
-async fn application(options: ApplicationOptions, address: IpAddr) -> anyhow::Result<ExitCode> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-    let limits = PodLimits {
-        cpu_limit: options.cpu_limit,
-        cpu_capacity: cores,
+/// A process of its own is measured by others: it does the work, unless it is asked to simulate it.
+async fn application(options: ApplicationOptions, address: IpAddr, simulate: bool) -> anyhow::Result<ExitCode> {
+    let profile = options.profile()?;
+    let work: Work = if simulate {
+        simulated(profile, &options).into()
+    } else {
+        Burner::start(profile, options.demand_scale, options.downstream_scale, options.seed).into()
     };
-    let worker = Worker::start(options.profile()?, limits, options.seed);
     let listen = Listen {
         address,
         port: options.port,
         error_share: options.error_share,
         drain: stop_signal()?,
     };
-    serve(worker, listen).await?;
+    serve(work, listen).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn simulated(profile: ApplicationProfile, options: &ApplicationOptions) -> Worker {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+    let limits = PodLimits {
+        cpu_limit: options.cpu_limit,
+        cpu_capacity: cores,
+    };
+    let worker = Worker::start(profile, limits, options.seed);
+    worker.adjust(Adjustment::DemandScale(options.demand_scale));
+    worker.adjust(Adjustment::DownstreamScale(options.downstream_scale));
+    worker
 }
 
 async fn load(options: LoadOptions) -> anyhow::Result<ExitCode> {

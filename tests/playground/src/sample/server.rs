@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::worker::Worker;
+use super::Work;
 
 type Body = BoxBody<Bytes, Infallible>;
 
@@ -36,12 +36,13 @@ pub struct Listen {
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub async fn serve(worker: Worker, listen: Listen) -> anyhow::Result<()> {
-    worker.ready().await;
+pub async fn serve(work: impl Into<Work>, listen: Listen) -> anyhow::Result<()> {
+    let work = work.into();
+    work.ready().await;
     let listener = TcpListener::bind((listen.address, listen.port)).await?;
     let connections = TaskTracker::new();
     let application = Arc::new(Application {
-        worker,
+        work,
         error_share: listen.error_share,
     });
     loop {
@@ -81,7 +82,7 @@ async fn connection(stream: TcpStream, application: Arc<Application>, drain: Can
 }
 
 struct Application {
-    worker: Worker,
+    work: Work,
     error_share: f64,
 }
 
@@ -93,7 +94,7 @@ impl Application {
             return plain(StatusCode::OK, "ok\n");
         }
         let _ = request.into_body().collect().await;
-        let served = self.worker.request().await;
+        let served = self.work.request().await;
         let served = served && !(self.error_share > 0.0 && rand::rng().random::<f64>() < self.error_share);
         match (is_grpc, served) {
             (true, served) => grpc(served),
