@@ -112,6 +112,13 @@ image: ## the images of the operator and of the examples, for amd64 and arm64; n
 	docker buildx build -f deploy/Dockerfile --platform $(PLATFORMS) --tag $(IMAGE) .
 	docker buildx build -f deploy/Dockerfile --platform $(PLATFORMS) --target playground --tag $(PLAYGROUND_IMAGE) .
 
+.PHONY: image-offline
+image-offline: ## target/image.tar, the operator's image for this machine, without Docker; fails above 25 MB
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile dist --locked --bin valence \
+		--target $(shell uname -m)-unknown-linux-gnu --target-dir target/static
+	.ci/image.py --tag $(IMAGE) target/image.tar \
+		linux/$(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m)))=target/static/$(shell uname -m)-unknown-linux-gnu/dist/valence
+
 .PHONY: help
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } \

@@ -14,7 +14,7 @@ const RIGHT: f64 = 16.0;
 const LABEL: f64 = 18.0;
 const BOTTOM: f64 = 44.0;
 /// About how wide a letter of a label is.
-const LETTER: f64 = 8.4;
+const LETTER: f64 = 7.2;
 
 /// A drawing for wide windows and one for narrow ones: text cannot shrink with the window and still be read.
 const WIDE: Frame = Frame {
