@@ -9,7 +9,7 @@ use crate::notices::Reason;
 use crate::outcome::Outcome;
 use crate::plans::{Plan, names};
 use crate::pod::ports::Unnamed;
-use crate::record::{self, Annotations};
+use crate::record::{Annotations, Record};
 use crate::replicas::{Asked, explain, wanted};
 use crate::review::Request;
 use crate::rollout;
@@ -113,14 +113,9 @@ struct Records {
 }
 
 impl Records {
-    /// A client that replaces the whole object sends none of our annotations: then the old object's count.
     fn read(object: &Deployment<'_>, old: Option<&Deployment<'_>>) -> Self {
-        let read = |key: &str| {
-            let of = |deployment: &Deployment<'_>| {
-                record::number(deployment.metadata.as_ref()?.annotation(key)?, "replicas")
-            };
-            of(object).or_else(|| old.and_then(of))
-        };
+        let old = old.and_then(|old| old.metadata.as_ref());
+        let read = |key| Record::of(key, object.metadata.as_ref(), old).number("replicas");
         Self {
             original: read(names::ORIGINAL),
             effective: read(names::EFFECTIVE),

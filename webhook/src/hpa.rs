@@ -13,7 +13,7 @@ use crate::notices::Reason;
 use crate::outcome::Outcome;
 use crate::patch::Patch;
 use crate::plans::names;
-use crate::record::{self, Annotations};
+use crate::record::{Annotations, Record};
 use crate::review::Request;
 use crate::view::{AutoscalerSpec, HorizontalPodAutoscaler, Metadata, ResourceMetric};
 use crate::workload::Workload;
@@ -66,7 +66,12 @@ pub(crate) fn admit(context: &Context<'_>, request: &Request<'_, HorizontalPodAu
             .map(|plan| plan.containers.keys().map(String::as_str).collect())
             .unwrap_or_default(),
     );
-    let autoscaler = Autoscaler { metadata, old, fields };
+    let autoscaler = Autoscaler {
+        metadata,
+        original: Record::of(names::ORIGINAL, Some(metadata), old),
+        effective: Record::of(names::EFFECTIVE, Some(metadata), old),
+        fields,
+    };
     if !(workload.is_live() && workload.wishes.manage_horizontal) {
         autoscaler.release(&workload, &mut outcome);
     } else if is_of_keda(metadata) {
@@ -100,7 +105,8 @@ struct Field {
 
 struct Autoscaler<'o, 'a> {
     metadata: &'o Metadata<'a>,
-    old: Option<&'o Metadata<'a>>,
+    original: Record,
+    effective: Record,
     fields: Vec<Field>,
 }
 
@@ -141,23 +147,14 @@ fn cpu_utilisation(metric: &ResourceMetric<'_>) -> Option<i64> {
 }
 
 impl Autoscaler<'_, '_> {
-    /// What an earlier admission wrote down; a client that replaces the whole object sends none of it.
-    fn recorded(&self, annotation: &str, key: &str) -> Option<i64> {
-        let of = |metadata: &Metadata<'_>| record::number(metadata.annotation(annotation)?, key);
-        of(self.metadata).or_else(|| self.old.and_then(of))
-    }
-
     fn steer(&self, workload: &Workload<'_>, spec: &AutoscalerSpec<'_>, outcome: &mut Outcome) {
         let (mut originals, mut effectives) = (Map::new(), Map::new());
         for field in &self.fields {
             let Some(wanted) = wanted(field, workload, spec) else {
                 continue;
             };
-            let ours = self.recorded(names::EFFECTIVE, field.key) == Some(field.value);
-            let original = self
-                .recorded(names::ORIGINAL, field.key)
-                .filter(|_| ours)
-                .unwrap_or(field.value);
+            let ours = self.effective.number(field.key) == Some(field.value);
+            let original = self.original.number(field.key).filter(|_| ours).unwrap_or(field.value);
             if original != wanted || ours {
                 originals.insert(field.key.to_owned(), Value::from(original));
                 effectives.insert(field.key.to_owned(), Value::from(wanted));
@@ -184,8 +181,8 @@ impl Autoscaler<'_, '_> {
 
     fn release(&self, workload: &Workload<'_>, outcome: &mut Outcome) {
         for field in &self.fields {
-            let ours = self.recorded(names::EFFECTIVE, field.key) == Some(field.value);
-            if let Some(original) = self.recorded(names::ORIGINAL, field.key).filter(|_| ours) {
+            let ours = self.effective.number(field.key) == Some(field.value);
+            if let Some(original) = self.original.number(field.key).filter(|_| ours) {
                 write(field, original, &mut outcome.patch);
             }
         }

@@ -5,39 +5,62 @@ use serde_json::{Map, Value};
 use crate::patch::{Patch, token, write};
 use crate::view::Metadata;
 
-/// A number under a key of a record.
-#[must_use]
-pub fn number(record: &str, key: &str) -> Option<i64> {
-    serde_json::from_str::<Value>(record).ok()?.get(key)?.as_i64()
-}
+/// What an annotation of ours holds, read once.
+#[derive(Clone, Debug, Default)]
+pub struct Record(Option<Value>);
 
-/// A number under a key of an object in a record.
-#[must_use]
-pub fn number_in(record: &str, object: &str, key: &str) -> Option<i64> {
-    serde_json::from_str::<Value>(record)
-        .ok()?
-        .get(object)?
-        .get(key)?
-        .as_i64()
-}
+impl Record {
+    /// Reads an annotation; one that is not understood holds nothing.
+    #[must_use]
+    pub fn read(annotation: Option<&str>) -> Self {
+        Self(annotation.map(|text| serde_json::from_str(text).unwrap_or_default()))
+    }
 
-/// A text under a key of a record.
-#[must_use]
-pub fn text(record: &str, key: &str) -> Option<String> {
-    Some(
-        serde_json::from_str::<Value>(record)
-            .ok()?
-            .get(key)?
-            .as_str()?
-            .to_owned(),
-    )
-}
+    /// What an earlier admission wrote down. A client that replaces the whole object sends none of it: then the old
+    /// object's counts.
+    #[must_use]
+    pub fn of(annotation: &str, object: Option<&Metadata<'_>>, old: Option<&Metadata<'_>>) -> Self {
+        let text = |metadata: Option<&Metadata<'_>>| Self::read(metadata?.annotation(annotation)).some();
+        text(object).or_else(|| text(old)).unwrap_or_default()
+    }
 
-/// Whether a record says yes to a key.
-#[must_use]
-pub fn is_true(record: &str, key: &str) -> bool {
-    let record = serde_json::from_str::<Value>(record).ok();
-    record.and_then(|record| record.get(key)?.as_bool()).unwrap_or_default()
+    fn some(self) -> Option<Self> {
+        self.0.is_some().then_some(self)
+    }
+
+    /// Whether there is no such annotation.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.0.as_ref()?.get(key)
+    }
+
+    /// A number under a key.
+    #[must_use]
+    pub fn number(&self, key: &str) -> Option<i64> {
+        self.get(key)?.as_i64()
+    }
+
+    /// A number under a key of an object in it.
+    #[must_use]
+    pub fn number_in(&self, object: &str, key: &str) -> Option<i64> {
+        self.get(object)?.get(key)?.as_i64()
+    }
+
+    /// A text under a key.
+    #[must_use]
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.get(key)?.as_str()
+    }
+
+    /// Whether it says yes to a key.
+    #[must_use]
+    pub fn is_true(&self, key: &str) -> bool {
+        self.get(key).and_then(Value::as_bool).unwrap_or_default()
+    }
 }
 
 /// A record as the text of an annotation.

@@ -6,7 +6,7 @@ use crate::admission::Context;
 use crate::notices::Reason;
 use crate::outcome::Outcome;
 use crate::plans::names;
-use crate::record;
+use crate::record::Record;
 use crate::replicas::{Asked, explain, wanted};
 use crate::review::Request;
 use crate::rollout::is_rolling_out;
@@ -61,7 +61,7 @@ fn release(workload: &Workload<'_>, asked: Asked, deployment: &apps::Deployment,
 
 fn noted(deployment: &apps::Deployment) -> Option<i64> {
     let record = deployment.metadata.annotations.as_ref()?.get(names::ORIGINAL)?;
-    record::number(record, "replicas")
+    Record::read(Some(record)).number("replicas")
 }
 
 fn name<'r>(request: &'r Request<'_, Scale<'_>>) -> &'r str {

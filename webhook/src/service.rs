@@ -15,7 +15,7 @@ use crate::notices::Reason;
 use crate::outcome::{Outcome, Subject};
 use crate::plans::names;
 use crate::protocol::{Protocol, by_port_name};
-use crate::record::{self, Annotations};
+use crate::record::{Annotations, Record};
 use crate::review::Request;
 use crate::services::{Backend, TARGET_PORTS, template_leads, template_port};
 use crate::view::{Metadata, PortReference, Service, ServicePort, ServiceSpec};
@@ -57,7 +57,11 @@ pub(crate) fn admit(context: &Context<'_>, request: &Request<'_, Service<'_>>) -
         request,
         metadata,
         spec,
-        record: record(metadata, request.old_object.as_ref()),
+        record: Record::of(
+            names::ORIGINAL,
+            Some(metadata),
+            request.old_object.as_ref().and_then(|old| old.metadata.as_ref()),
+        ),
         backends: backends(&pods),
         will_inject: deployments
             .iter()
@@ -78,21 +82,11 @@ fn backends(pods: &[Arc<Pod>]) -> Vec<Backend<'_>> {
     backends
 }
 
-/// What an earlier admission wrote down; a client that replaces the whole object sends none of it.
-fn record(metadata: &Metadata<'_>, old: Option<&Service<'_>>) -> String {
-    let old = old.and_then(|old| old.metadata.as_ref()?.annotation(names::ORIGINAL));
-    metadata
-        .annotation(names::ORIGINAL)
-        .or(old)
-        .unwrap_or_default()
-        .to_owned()
-}
-
 struct ServiceAdmission<'r, 'a> {
     request: &'r Request<'a, Service<'a>>,
     metadata: &'r Metadata<'a>,
     spec: &'r ServiceSpec<'a>,
-    record: String,
+    record: Record,
     backends: Vec<Backend<'r>>,
     deployments: Vec<Arc<Deployment>>,
     /// Whether a Deployment behind the Service gets sidecars.
@@ -102,7 +96,7 @@ struct ServiceAdmission<'r, 'a> {
 impl ServiceAdmission<'_, '_> {
     fn run(&self, outcome: &mut Outcome) {
         let has_sidecars = self.will_inject || self.backends.iter().any(Backend::is_injected);
-        if !has_sidecars && self.record.is_empty() {
+        if !has_sidecars && self.record.is_absent() {
             return;
         }
         let mut after = Map::new();
@@ -181,7 +175,7 @@ impl ServiceAdmission<'_, '_> {
         match &port.target_port {
             Some(PortReference::Number(0)) | None => Some(port.number()),
             Some(PortReference::Number(number)) => Some(*number),
-            Some(PortReference::Name(_)) => record::number_in(&self.record, TARGET_PORTS, key),
+            Some(PortReference::Name(_)) => self.record.number_in(TARGET_PORTS, key),
         }
         .filter(|number| *number != i64::from(names::METRICS_PORT) && *number != i64::from(names::TRAFFIC_PORT))
     }
@@ -279,7 +273,7 @@ impl ServiceAdmission<'_, '_> {
 
     fn add_label(&self, after: &mut Map<String, Value>, outcome: &mut Outcome) {
         if let Some(value) = self.metadata.label(names::PROMETHEUS) {
-            if value == "true" && record::is_true(&self.record, ADDED_LABEL) {
+            if value == "true" && self.record.is_true(ADDED_LABEL) {
                 after.insert(ADDED_LABEL.to_owned(), Value::Bool(true));
             }
             return;
@@ -296,7 +290,7 @@ impl ServiceAdmission<'_, '_> {
     }
 
     fn remove_label(&self, outcome: &mut Outcome) {
-        if record::is_true(&self.record, ADDED_LABEL) && self.metadata.label(names::PROMETHEUS).is_some() {
+        if self.record.is_true(ADDED_LABEL) && self.metadata.label(names::PROMETHEUS).is_some() {
             outcome
                 .patch
                 .remove(format!("/metadata/labels/{}", crate::patch::token(names::PROMETHEUS)));
@@ -316,7 +310,7 @@ impl ServiceAdmission<'_, '_> {
 
     fn add_port(&self, after: &mut Map<String, Value>, outcome: &mut Outcome) {
         if self.metrics_port().is_some() {
-            if record::is_true(&self.record, ADDED_PORT) {
+            if self.record.is_true(ADDED_PORT) {
                 after.insert(ADDED_PORT.to_owned(), Value::Bool(true));
             }
             return;
@@ -359,10 +353,7 @@ impl ServiceAdmission<'_, '_> {
     }
 
     fn remove_port(&self, outcome: &mut Outcome) {
-        if let Some(position) = self
-            .metrics_port()
-            .filter(|_| record::is_true(&self.record, ADDED_PORT))
-        {
+        if let Some(position) = self.metrics_port().filter(|_| self.record.is_true(ADDED_PORT)) {
             outcome.patch.remove(format!("/spec/ports/{position}"));
         }
     }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{ContainerPort, Pod, PodSpec, Service};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::plans::names;
-use crate::record;
+use crate::record::Record;
 
 /// Whether a Service selects a pod, by a lookup of the pod's labels.
 pub(crate) fn selects<'l>(service: &Service, label: impl Fn(&str) -> Option<&'l str>) -> bool {
@@ -28,14 +28,16 @@ pub(crate) struct Renamed {
 /// The ports of a Service that admission made it address by name.
 pub(crate) fn renamed(service: &Service) -> Vec<Renamed> {
     let annotations = service.metadata.annotations.as_ref();
-    let Some(record) = annotations.and_then(|annotations| annotations.get(names::ORIGINAL)) else {
+    let original = annotations.and_then(|annotations| annotations.get(names::ORIGINAL));
+    if original.is_none() {
         return Vec::new();
-    };
+    }
+    let record = Record::read(original.map(String::as_str));
     let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
     ports
         .filter_map(|port| match &port.target_port {
             Some(IntOrString::String(name)) => Some(Renamed {
-                number: record::number_in(record, TARGET_PORTS, &port.port.to_string())?,
+                number: record.number_in(TARGET_PORTS, &port.port.to_string())?,
                 name: name.clone(),
             }),
             _ => None,
@@ -74,10 +76,11 @@ impl<'p> Backend<'p> {
             .annotations
             .as_ref()
             .and_then(|annotations| annotations.get(names::INJECTED));
+        let record = Record::read(injected.filter(|_| !gone).map(String::as_str));
         (!gone).then(|| Self {
             pod,
-            fronted: injected.and_then(|record| record::number(record, "port")),
-            moved: injected.and_then(|record| record::text(record, "name")),
+            fronted: record.number("port"),
+            moved: record.text("name").map(str::to_owned),
         })
     }
 
