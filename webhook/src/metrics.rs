@@ -1,9 +1,9 @@
 //! Metrics of admission.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
 use crate::admission::Endpoint;
@@ -42,13 +42,22 @@ impl Result {
     }
 }
 
+/// Somebody whose values gave way.
+#[derive(Debug)]
+struct Overrider {
+    manager: String,
+    user: String,
+    count: IntCounter,
+}
+
 /// Metrics of admission. What is counted on every review is looked up beforehand.
 pub struct Metrics {
     reviews: Vec<IntCounter>,
     durations: Vec<Histogram>,
     injections: IntCounter,
     overrides: IntCounterVec,
-    overriders: Mutex<HashSet<(String, String)>>,
+    overriders: ArcSwap<Vec<Arc<Overrider>>>,
+    others: OnceLock<IntCounter>,
     notices_dropped: IntCounter,
 }
 
@@ -95,7 +104,8 @@ impl Metrics {
                 .collect(),
             injections,
             overrides,
-            overriders: Mutex::default(),
+            overriders: ArcSwap::default(),
+            others: OnceLock::new(),
             notices_dropped,
         })
     }
@@ -113,16 +123,36 @@ impl Metrics {
         self.injections.inc();
     }
 
-    /// Counts an override; beyond a bounded number of managers and users they are all `other`.
+    /// Counts an override, without a lock but for the first of each; beyond a bounded number of managers and users they
+    /// are all `other`.
     pub(crate) fn overridden(&self, manager: &str, user: &str) {
-        let mut known = self.overriders.lock().unwrap_or_else(PoisonError::into_inner);
-        let pair = (manager.to_owned(), user.to_owned());
-        if known.len() < MOST_OVERRIDERS || known.contains(&pair) {
-            self.overrides.with_label_values(&[manager, user]).inc();
-            known.insert(pair);
+        let known = self.overriders.load();
+        if let Some(known) = known
+            .iter()
+            .find(|known| known.manager == manager && known.user == user)
+        {
+            known.count.inc();
+        } else if known.len() < MOST_OVERRIDERS {
+            self.first_override(manager, user);
         } else {
-            self.overrides.with_label_values(&["other", "other"]).inc();
+            let others = || self.overrides.with_label_values(&["other", "other"]);
+            self.others.get_or_init(others).inc();
         }
+    }
+
+    /// Of two first ones that come at once both are kept, and count the same series.
+    fn first_override(&self, manager: &str, user: &str) {
+        let overrider = Arc::new(Overrider {
+            manager: manager.to_owned(),
+            user: user.to_owned(),
+            count: self.overrides.with_label_values(&[manager, user]),
+        });
+        overrider.count.inc();
+        self.overriders.rcu(|known| {
+            let mut more = Vec::clone(known);
+            more.push(Arc::clone(&overrider));
+            more
+        });
     }
 
     pub(crate) fn dropped(&self) {
