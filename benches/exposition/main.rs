@@ -4,6 +4,7 @@
 
 #[path = "../measure/mod.rs"]
 mod measure;
+mod promtool;
 
 use std::hint::black_box;
 
@@ -32,26 +33,30 @@ fn main() {
     // Many sidecars' expositions one after the other, so that the input does not fit the nearest caches.
     table("unfiltered Envoy, our families", &UNFILTERED.repeat(64));
     table("sidecar with our bootstrap, our families", &SIDECAR.repeat(512));
+    let everything = Filter::families(&[]).and_prefixes(&[""]);
+    promtool::compare(&String::from_utf8_lossy(UNFILTERED), |text| read(text, &everything));
+}
+
+/// Reads what a filter lets through.
+fn read(exposition: &[u8], filter: &Filter<'_>) {
+    let limits = Limits {
+        samples: usize::MAX,
+        ..Limits::default()
+    };
+    let mut sum = 0.0;
+    let summary = parse(exposition, filter, &limits, |sample| {
+        sum += sample.value + sample.labels.raw("le").map_or(0.0, |bound| bound.len() as f64);
+    });
+    black_box((sum, summary.is_ok()));
 }
 
 fn table(input: &str, exposition: &[u8]) {
     let filter = Filter::families(FAMILIES).and_prefixes(PREFIXES);
     let everything = Filter::families(&[]).and_prefixes(&[""]);
-    let limits = Limits {
-        samples: usize::MAX,
-        ..Limits::default()
-    };
     let text = String::from_utf8_lossy(exposition).into_owned();
-    let run = |filter: &Filter<'_>| {
-        let mut sum = 0.0;
-        let summary = parse(exposition, filter, &limits, |sample| {
-            sum += sample.value + sample.labels.raw("le").map_or(0.0, |bound| bound.len() as f64);
-        });
-        black_box((sum, summary.is_ok()));
-    };
     let mut contestants = [
-        Contestant::new("valence, filtered", || run(&filter)),
-        Contestant::new("valence, every sample", || run(&everything)),
+        Contestant::new("valence, filtered", || read(exposition, &filter)),
+        Contestant::new("valence, every sample", || read(exposition, &everything)),
         Contestant::new("prometheus-parse", || {
             let lines = text.lines().map(|line| Ok(line.to_owned()));
             black_box(prometheus_parse::Scrape::parse(lines).is_ok());
