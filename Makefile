@@ -33,8 +33,9 @@ bench-control: ## the controllers against each other on recorded and made load; 
 	cargo bench --locked --bench control -- $(ARGS)
 
 .PHONY: footprint
-footprint: ## size of the binary, start to ready, and idle memory
-	cargo build --release --locked -p valence -p valence-playground
+footprint: ## size of the image's binary, start to ready, and idle memory
+	cargo build --profile dist --locked -p valence
+	cargo build --release --locked -p valence-playground
 	.ci/footprint.py
 
 .PHONY: soak
