@@ -70,7 +70,7 @@ async fn stands(stage: &Stage, reason: &str) -> Value {
         converged.is_some_and(|converged| converged["reason"] == reason)
     };
     // A size is only decided about when it is learnt.
-    let found = stage.playground.wait_for(&api, "web", 3 * SOON, holds).await;
+    let found = stage.playground.wait_for(&api, "web", 6 * SOON, holds).await;
     found.unwrap().data["status"].clone()
 }
 
