@@ -94,15 +94,9 @@ impl Advisor {
     pub fn decide(&mut self, now_seconds: f64) -> Decision {
         self.model.recent.expire(now_seconds);
         let context = Context::new(&self.model, &self.objectives, &self.bounds, &self.settings, now_seconds);
+        let violated = context.violated;
         let decision = self.planner.decide(&context);
-        self.model.suspended = self.planner.reaction.unattainable();
-        if let Some(tables) = self.planner.restored_tables() {
-            self.model
-                .trackers
-                .iter_mut()
-                .zip(tables)
-                .for_each(|(tracker, table)| tracker.table = table);
-        }
+        self.model.suspended = violated && self.planner.reaction.active();
         decision
     }
 

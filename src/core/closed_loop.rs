@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::advisor::Advisor;
 use super::checkpoint::{CheckpointError, MOST_BYTES};
-use super::decision::{Bound, Bounds, Flag, ModelState};
+use super::decision::{Bound, Bounds, ContainerBounds, Flag, ModelState};
 use super::histogram::Histogram;
 use super::objective::Objective;
 use super::observation::{ContainerObservation, Observation, PodObservation, PodPhase, Resources};
@@ -215,7 +215,7 @@ fn a_restart_loses_nothing() {
         live: true,
         ..Bounds::default()
     };
-    let mut restored = Advisor::restore(&text, objectives, bounds, Settings::default()).unwrap();
+    let mut restored = Advisor::restore(&text, objectives, bounds.clone(), Settings::default()).unwrap();
     let observation = toy.observe();
     for each in [&mut advisor, &mut restored] {
         each.observe(&observation);
@@ -224,7 +224,7 @@ fn a_restart_loses_nothing() {
     assert_eq!((after.state, after.replicas), (before.state, before.replicas));
     assert_eq!(after.containers, before.containers);
     assert_eq!(
-        Advisor::restore("", vec![], bounds, Settings::default())
+        Advisor::restore("", vec![], bounds.clone(), Settings::default())
             .map(|_| ())
             .map_err(|error| error.to_string()),
         Err("checkpoint has version \"\", this build reads version 1".to_owned())
@@ -254,6 +254,92 @@ fn read_outs_tell_what_was_learnt() {
     assert!(!curve.observed.is_empty() && curve.safe_load_per_second.is_some());
     let compliance = &advisor.compliance()[0];
     assert!(compliance.compliance.unwrap() > 0.9 && compliance.recent_requests > 1000);
+}
+
+#[test]
+fn a_ramp_is_no_drift_though_cpu_figures_lag_behind() {
+    let (mut toy, mut advisor) = (Toy::new(4, 100.0), advisor(vec![objective()]));
+    toy.lag = 2;
+    toy.steps(&mut advisor, 80);
+    for _ in 0..40 {
+        toy.load += 10.0;
+        assert_ne!(
+            toy.step(&mut advisor).state,
+            ModelState::Drift,
+            "at {} requests/s",
+            toy.load
+        );
+    }
+    let learnt = advisor.numbers()["cpu_per_request_seconds"];
+    assert!((learnt / 0.01 - 1.0).abs() < 0.1, "{learnt}");
+}
+
+#[test]
+fn a_small_service_that_was_scaled_in_does_not_run_away_when_load_rises_fourfold() {
+    for load in [4.0, 10.0, 25.0] {
+        for lag in 0..3 {
+            let (mut toy, mut advisor) = (Toy::new(3, load), advisor(vec![objective()]));
+            toy.lag = lag;
+            toy.steps(&mut advisor, 200);
+            assert!(toy.replicas() <= 2, "{} for {load}/s", toy.replicas());
+            toy.load *= 4.0;
+            // Twice what the load needs at the half of the request that is safe before anything is known.
+            let cores = toy.load * toy.per_request;
+            for window in 0..60 {
+                toy.step(&mut advisor);
+                let most = (4.0 * cores / toy.size().cpu_request.unwrap().0).ceil() as u32 + 2;
+                assert!(
+                    toy.replicas() <= most,
+                    "{} replicas in window {window} after a rise to {}/s, at most {most}; CPU figures {lag} windows old",
+                    toy.replicas(),
+                    toy.load
+                );
+            }
+            let before = toy.served;
+            toy.steps(&mut advisor, 60);
+            let (served, late) = (toy.served.0 - before.0, toy.served.1 - before.1);
+            assert!(late * 50 <= served, "{late} of {served} late at {}/s", toy.load);
+        }
+    }
+}
+
+/// What a pod of one core with far too much memory is given when CPU is held to one core and `container` to three quarters
+/// of a GiB at least.
+fn resized(container: &str) -> Resources {
+    let core = ContainerBounds {
+        min_cpu: Some(Cores(1.0)),
+        max_cpu: Some(Cores(1.0)),
+        ..ContainerBounds::default()
+    };
+    let mut containers = BTreeMap::from([("app".to_owned(), core)]);
+    containers.entry(container.to_owned()).or_default().min_memory = Some(Bytes(768 << 20));
+    let bounds = Bounds {
+        live: true,
+        containers,
+        ..Bounds::default()
+    };
+    let mut toy = Toy::new(4, 200.0).sized(Resources {
+        cpu_request: Some(Cores(1.0)),
+        cpu_limit: Some(Cores(2.0)),
+        memory_request: Some(Bytes(2 << 30)),
+        memory_limit: Some(Bytes(4 << 30)),
+    });
+    let mut advisor = Advisor::new(vec![objective()], bounds, Settings::default());
+    toy.steps(&mut advisor, 200);
+    toy.size()
+}
+
+#[test]
+fn a_saving_of_memory_alone_needs_no_more_than_the_usual_share() {
+    // 1.7 GiB too much at 0.13 cores a GiB is a sixth of what a pod of one core costs: more than a tenth, less than a fifth.
+    let size = resized("beside");
+    assert_eq!(size.cpu_request, Some(Cores(1.0)));
+    assert!(size.memory_request.unwrap() < Bytes(768 << 20), "{size:?}");
+}
+
+#[test]
+fn bounds_hold_for_the_container_that_they_name() {
+    assert_eq!(resized("app").memory_request, Some(Bytes(768 << 20)));
 }
 
 fn any_container() -> impl Strategy<Value = ContainerObservation> {
@@ -303,7 +389,7 @@ proptest! {
         windows in prop::collection::vec((prop::collection::vec(any_pod(), 0..6), prop::collection::vec(0_u64..3000, 4), 0_u32..12), 1..40),
     ) {
         let bounds = Bounds { min_replicas: Some(2), max_replicas: Some(9), live: true, ..Bounds::default() };
-        let mut advisor = Advisor::new(vec![objective()], bounds, Settings::default());
+        let mut advisor = Advisor::new(vec![objective()], bounds.clone(), Settings::default());
         for (index, (pods, counts, desired)) in windows.into_iter().enumerate() {
             let at = 1.8e9 + 15.0 * index as f64;
             let latency = Histogram { upper_bounds_seconds: [0.05, 0.2, 1.0].into(), counts };

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use super::decision::{Bound, Bounds, Flag, ModelState};
 use super::evidence;
-use super::latency::Fit;
-use super::model::Model;
+use super::model::{self, BELIEVED, LEAST_CURVE, Model};
 use super::objective::Objective;
 use super::observation::Resources;
 use super::optimiser::{self, Binding, Load, Size, Work};
@@ -29,12 +28,6 @@ const MOST_COVER: f64 = 0.97;
 const SURGE_COVER: f64 = 0.98;
 /// How much less is covered when the whole error budget is left.
 const COVER_SLOPE: f64 = 0.45;
-/// Most that another size is believed to raise the safe utilisation, as a factor.
-const MOST_GAIN: f64 = 1.8;
-/// Utilisation that a curve must allow for ratios of it to mean something.
-const LEAST_CURVE: f64 = 0.15;
-/// Part of a promised gain that is believed.
-const BELIEVED: f64 = 0.6;
 /// Highest utilisation that a size never tried is planned for.
 const MOST_UNTRIED: f64 = 0.95;
 /// Late requests come at least so many at once, until more was seen.
@@ -59,6 +52,8 @@ pub struct Context<'a> {
     pub now: f64,
     /// Whether an objective is surely violated by its newest windows.
     pub violated: bool,
+    /// Whether all are surely met by theirs.
+    pub met: bool,
     /// The work, once known.
     pub work: Option<Work>,
     /// Safe utilisation of the present size by objective, once the work is known.
@@ -107,10 +102,7 @@ impl<'a> Context<'a> {
             let dispersion = tracker.dispersion().max(LEAST_DISPERSION);
             model.recent.sober_verdict(objective, dispersion)
         };
-        let violated = objectives
-            .iter()
-            .zip(&model.trackers)
-            .any(|each| verdict(each) == Verdict::Violated);
+        let verdicts: Vec<Verdict> = objectives.iter().zip(&model.trackers).map(verdict).collect();
         let safe = safe.collect();
         Self {
             model,
@@ -118,7 +110,8 @@ impl<'a> Context<'a> {
             bounds,
             settings,
             now,
-            violated,
+            violated: verdicts.contains(&Verdict::Violated),
+            met: !verdicts.is_empty() && verdicts.iter().all(|verdict| *verdict == Verdict::Met),
             work: model.work(settings),
             safe,
         }
@@ -284,7 +277,12 @@ impl<'a> Context<'a> {
                 .safe_of(index, objective, request, limit, caution)
                 .max(LEAST_UTILISATION);
             self.need_of(
-                &Size { request, limit, safe },
+                &Size {
+                    request,
+                    limit,
+                    safe,
+                    budget_left: self.budget_left(),
+                },
                 &self.load_of(objective),
                 &work,
                 caution.state,
@@ -333,6 +331,10 @@ impl<'a> Context<'a> {
             Caution {
                 state: ModelState::Confident,
                 ..
+            } if self.met => present.clamp(LEAST_UTILISATION, MOST_UNTRIED),
+            Caution {
+                state: ModelState::Confident,
+                ..
             } => (LEAST_SHARE * present).clamp(LEAST_UTILISATION, 0.8),
             _ if self.violated => (LEAST_SHARE * present).max(LEAST_UTILISATION),
             _ => (1.1 * present).clamp(PRIOR_UTILISATION, 0.9),
@@ -362,23 +364,13 @@ impl<'a> Context<'a> {
         let (Some(tracker), Some(work)) = (model.trackers.get(index), self.work) else {
             return 0.0;
         };
-        let Some(fit) = tracker.fit else { return 0.0 };
-        let present = model.shape_of(objective, &work, model.request, model.limit);
-        let mut other = model.shape_of(objective, &work, request, limit);
-        // A smaller pod is not trusted to have more than its share of what the present one has.
-        other.capacity = other
-            .capacity
-            .min(present.capacity * (request / model.request).max(1.0));
-        if request < model.request {
-            other.capacity = other.capacity.min(present.capacity * request / model.request);
-        }
-        let resized = fit.resized(present.capacity, other.capacity, cpu_share(&fit, &work));
-        let (target, factor) = (objective.response_time_seconds, tracker.planning_factor(objective));
-        let before = fit.safe_utilisation(target, factor, &present);
-        let after = resized.safe_utilisation(target, factor, &other);
+        let sizes = ((model.request, model.limit), (request, limit));
+        let Some((before, after)) = model.safe_by_curve(tracker, objective, sizes, &work) else {
+            return 0.0;
+        };
         // Where the present size hardly keeps the objective at all there is nothing to take a multiple of.
         let hoped = if before > LEAST_CURVE {
-            now * hoped(after / before)
+            now * model::believed_gain(after / before)
         } else {
             BELIEVED * after
         };
@@ -437,21 +429,6 @@ impl<'a> Context<'a> {
                 safe.reach.bad.is_infinite() && safe.utilisation >= safe.reach.limit && safe.curve > safe.reach.limit
             })
     }
-}
-
-/// What is believed of a gain that the curve promises of a size never tried: a loss in full, of a gain a part.
-fn hoped(gain: f64) -> f64 {
-    if gain <= 1.0 {
-        gain
-    } else {
-        (1.0 + BELIEVED * (gain - 1.0)).min(MOST_GAIN)
-    }
-}
-
-/// Part of the base latency that is CPU time: the tail of the CPU time of a request is not known, so four times its mean
-/// is assumed.
-fn cpu_share(fit: &Fit, work: &Work) -> f64 {
-    (4.0 * work.per_request / fit.base_seconds.max(1e-6)).min(1.0)
 }
 
 fn checked(tracker: &Tracker, objective: &Objective, settings: &Settings) -> bool {

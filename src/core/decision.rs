@@ -8,24 +8,56 @@ use super::observation::Resources;
 use super::units::{Bytes, Cores};
 
 /// What the user allows, from the annotations of the Deployment and its PodDisruptionBudget.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bounds {
     /// Least replicas.
     pub min_replicas: Option<u32>,
     /// Most replicas.
     pub max_replicas: Option<u32>,
-    /// Least CPU request of a container.
-    pub min_cpu: Option<Cores>,
-    /// Most CPU request of a container.
-    pub max_cpu: Option<Cores>,
-    /// Least memory request of a container.
-    pub min_memory: Option<Bytes>,
-    /// Most memory request of a container.
-    pub max_memory: Option<Bytes>,
+    /// Least and most of what the containers request, by name; one that is not named has none.
+    pub containers: BTreeMap<String, ContainerBounds>,
     /// Whether a PodDisruptionBudget covers the pods, so that one replica could not be drained.
     pub disruption_budget: bool,
     /// Whether decisions are applied to the Deployment; otherwise they are recommendations that pods do not follow.
     pub live: bool,
+}
+
+/// What the user allows one container to request.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ContainerBounds {
+    /// Least CPU.
+    pub min_cpu: Option<Cores>,
+    /// Most CPU.
+    pub max_cpu: Option<Cores>,
+    /// Least memory.
+    pub min_memory: Option<Bytes>,
+    /// Most memory.
+    pub max_memory: Option<Bytes>,
+}
+
+impl Bounds {
+    /// What the container of this name may request.
+    #[must_use]
+    pub fn of(&self, container: &str) -> ContainerBounds {
+        self.containers.get(container).copied().unwrap_or_default()
+    }
+}
+
+impl ContainerBounds {
+    /// `cores`, but no less than `least` and within the bounds.
+    #[must_use]
+    pub fn cpu(&self, cores: f64, least: f64) -> f64 {
+        let most = self.max_cpu.map_or(f64::INFINITY, |cpu| cpu.0);
+        cores.max(self.min_cpu.map_or(least, |cpu| cpu.0)).min(most.max(0.001))
+    }
+
+    /// `bytes` within the bounds.
+    #[must_use]
+    pub fn memory(&self, bytes: Bytes) -> Bytes {
+        bytes
+            .max(self.min_memory.unwrap_or_default())
+            .min(self.max_memory.unwrap_or(Bytes(u64::MAX)))
+    }
 }
 
 /// The decision about one Deployment at one instant.

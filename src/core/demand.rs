@@ -3,7 +3,7 @@
 //! Recursive least squares with exponential forgetting (Ljung, "System Identification", 2nd ed., section 11.2), kept as
 //! faded sums of the normal equations. Two things differ from the textbook, both heuristics: a faded pseudo-observation
 //! at the origin keeps u0 from drifting while the load stands still, and an observation far from the line is held back
-//! until five in a row lie on the same side of it (then the application has changed: drift).
+//! until five in a row lie on the same side of it while the load stands still (then the application has changed: drift).
 
 use serde::{Deserialize, Serialize};
 
@@ -13,10 +13,11 @@ const KEEP: f64 = 0.97;
 const ORIGIN_WEIGHT: f64 = 0.5;
 /// Residuals beyond this many typical residuals are outliers.
 const GATE: f64 = 4.0;
-/// Outliers of one sign in a row that mean drift.
-const DRIFT_RUN: i32 = 5;
+/// Outliers of one sign in a row that mean drift, each counted by its trust: while the load moves, a CPU figure that lags
+/// behind it lies on one side of the line without any change of the application.
+const DRIFT_RUN: f64 = 5.0;
 /// Observations after a change until which the old line is scaled: so few lie too close together for a line of their own.
-const SCALED: f64 = 12.0;
+const SCALED: f64 = 40.0;
 /// Observations before the line is used.
 const ENOUGH: f64 = 3.0;
 
@@ -30,8 +31,8 @@ pub struct Demand {
     xy: f64,
     /// Faded mean of the absolute relative residual.
     spread: f64,
-    /// Run of outliers: positive when CPU lies above the line.
-    run: i32,
+    /// Run of outliers, trust weighted: positive when CPU lies above the line.
+    run: f64,
     observations: f64,
     /// The line before the application changed: idle and per request; its shape is kept while the new one is scaled.
     before: Option<(f64, f64)>,
@@ -59,11 +60,11 @@ impl Demand {
             let predicted = self.cpu(load);
             let residual = (cpu - predicted) / predicted.max(1e-3);
             if residual.abs() > GATE * self.spread.max(0.04) {
-                return self.outlier(load, cpu, residual);
+                return self.outlier(load, cpu, trust * residual.signum());
             }
             self.spread += 0.1 * trust * (residual.abs() - self.spread);
         }
-        self.run = 0;
+        self.run = 0.0;
         self.take(load, cpu, trust);
         Learnt::Taken
     }
@@ -124,12 +125,11 @@ impl Demand {
         self.observations += trust;
     }
 
-    fn outlier(&mut self, load: f64, cpu: f64, residual: f64) -> Learnt {
-        let sign = if residual > 0.0 { 1 } else { -1 };
-        self.run = if self.run.signum() == sign {
-            self.run + sign
+    fn outlier(&mut self, load: f64, cpu: f64, weight: f64) -> Learnt {
+        self.run = if self.run * weight > 0.0 {
+            self.run + weight
         } else {
-            sign
+            weight
         };
         if self.run.abs() < DRIFT_RUN {
             return Learnt::HeldBack;
@@ -214,6 +214,19 @@ mod tests {
             demand.learn(50.0, 0.75, 1.0);
         });
         assert!((demand.cpu(50.0) - 0.75).abs() < 0.08, "{}", demand.cpu(50.0));
+    }
+
+    #[test]
+    fn a_figure_that_lags_behind_a_moving_load_is_no_drift() {
+        let mut demand = Demand::default();
+        (0..50).for_each(|_| {
+            demand.learn(50.0, 0.5, 1.0);
+        });
+        let moving: Vec<Learnt> = (0..20).map(|_| demand.learn(80.0, 0.5, 0.2)).collect();
+        assert_eq!(moving.iter().position(|learnt| *learnt == Learnt::Drift), None);
+        assert!((demand.cpu(50.0) - 0.5).abs() < 0.01, "{}", demand.cpu(50.0));
+        let settled: Vec<Learnt> = (0..5).map(|_| demand.learn(50.0, 0.75, 1.0)).collect();
+        assert_eq!(settled.last(), Some(&Learnt::Drift));
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::demand::{Demand, Learnt};
 use super::evidence::{self, Recent};
 use super::forecast::Forecast;
-use super::latency::{self, Capacity, Shape};
+use super::latency::{self, Capacity, Fit, Shape};
 use super::memory::Memory;
 use super::objective::Objective;
 use super::observation::Observation;
@@ -26,6 +26,14 @@ const UNKNOWN_LIMIT: f64 = 1.0;
 const SIZE_FADE: f64 = 0.3;
 /// Windows that may be missing before the next one is not trusted.
 const MOST_GAP: f64 = 3.0;
+/// Loads younger than this part of the lag of CPU figures are in none of those.
+const NEWEST: f64 = 0.2;
+/// Most that another size is believed to raise the safe utilisation, as a factor.
+const MOST_GAIN: f64 = 1.8;
+/// Utilisation that a curve must allow for ratios of it to mean something.
+pub const LEAST_CURVE: f64 = 0.15;
+/// Part of a promised gain that is believed.
+pub const BELIEVED: f64 = 0.6;
 /// Use above which an application is known to keep more than one core busy.
 const MORE_THAN_ONE_CORE: f64 = 1.1;
 
@@ -90,7 +98,7 @@ impl Model {
         self.starting.learn(observation);
         self.learn_kills(observation);
         let changed = self.changed_template(observation);
-        let Some(window) = Window::new(observation, settings.warm_up_seconds) else {
+        let Some(window) = Window::new(observation, settings) else {
             return changed;
         };
         if self.after_a_gap(&window) {
@@ -190,6 +198,28 @@ impl Model {
         }
     }
 
+    /// Highest utilisation that the curve alone allows at two sizes, each a request and a limit in cores.
+    #[must_use]
+    pub fn safe_by_curve(
+        &self,
+        tracker: &Tracker,
+        objective: &Objective,
+        (from, to): ((f64, f64), (f64, f64)),
+        work: &Work,
+    ) -> Option<(f64, f64)> {
+        let fit = tracker.fit?;
+        let before = self.shape_of(objective, work, from.0, from.1);
+        let mut after = self.shape_of(objective, work, to.0, to.1);
+        // No pod is trusted to have more than its share of what the present one has.
+        after.capacity = after.capacity.min(before.capacity * to.0 / from.0);
+        let resized = fit.resized(before.capacity, after.capacity, cpu_share(&fit, work));
+        let (target, factor) = (objective.response_time_seconds, tracker.planning_factor(objective));
+        Some((
+            fit.safe_utilisation(target, factor, &before),
+            resized.safe_utilisation(target, factor, &after),
+        ))
+    }
+
     /// How far ahead a decision must look, in seconds.
     #[must_use]
     pub fn horizon_seconds(&self, settings: &Settings) -> f64 {
@@ -250,11 +280,13 @@ impl Model {
         {
             self.loads.pop_front();
         }
-        let (load, trust) = steady(&self.loads);
+        let (load, trust) = paired(&self.loads, window.at, settings.cpu_lag_seconds);
         let mut drifted = false;
         for (name, container) in &window.containers {
-            if let Some(cpu) = container.cpu {
-                let demand = self.demands.entry(name.clone()).or_default();
+            let demand = self.demands.entry(name.clone()).or_default();
+            // A rough line is better than none, but none is learnt from pods that have just started where there is one.
+            let told = container.cpu.filter(|_| window.settled || demand.per_request() <= 0.0);
+            if let Some(cpu) = told {
                 let trust = if demand.known() { trust } else { trust.max(FIRST_TRUST) };
                 let learnt = demand.learn(load, cpu, trust);
                 drifted |= learnt == Learnt::Drift && *name != settings.sidecar;
@@ -292,7 +324,7 @@ impl Model {
                 .add(evidence::count(&observation.latency, objective), window.seconds);
         }
         self.window = Some(window.clone());
-        self.learn_size(settings);
+        self.learn_size(objectives, settings);
         let Some(utilisation) = self.utilisation(settings) else {
             return;
         };
@@ -304,7 +336,8 @@ impl Model {
             trust: window.trust,
             requests_per_sample: settings.requests_per_sample,
         };
-        if self.suspended {
+        // After a change utilisation is not known before the CPU of the new code is.
+        if self.suspended || self.drift_at > 0.0 && !self.demand_known(settings) {
             return;
         }
         for (index, objective) in objectives.iter().enumerate() {
@@ -321,31 +354,47 @@ impl Model {
         self.infer_capacity(objectives, settings);
     }
 
-    /// Follows the size of the pods. What was seen at a utilisation is taken to hold for another size, though it weighs
-    /// less; where the limit did not grow with the request, only up to the cores that were seen to be used.
-    fn learn_size(&mut self, settings: &Settings) {
+    /// Follows the size of the pods. What was seen at a utilisation is taken to hold for another size at as many times that
+    /// as the curve says, which is what the size was chosen by, though it weighs less.
+    fn learn_size(&mut self, objectives: &[Objective], settings: &Settings) {
         let Some((request, limit)) = self.size(settings) else {
             return;
         };
         (self.request, self.limit) = (request, limit);
         let rolling = self.window.as_ref().is_some_and(|window| window.rolling);
-        let (settled_request, settled_limit) = self.settled;
-        if rolling && settled_request > 0.0 {
+        let settled = std::mem::replace(&mut self.settled, (request, limit));
+        if settled.0 <= 0.0 {
             return;
         }
-        self.settled = (request, limit);
-        let (by_request, by_limit) = (request / settled_request, limit / settled_limit);
-        if settled_request > 0.0 && ((by_request - 1.0).abs() > 0.03 || (by_limit - 1.0).abs() > 0.03) {
-            let factor = if by_request > 1.0 {
-                (by_limit / by_request).min(1.0)
-            } else {
-                1.0
-            };
-            for tracker in &mut self.trackers {
-                tracker.rescale(factor);
+        if rolling {
+            self.settled = settled;
+            return;
+        }
+        let other = |before: f64, now: f64| (now / before - 1.0).abs() > 0.03;
+        if other(settled.0, request) || other(settled.1, limit) {
+            let mut trackers = std::mem::take(&mut self.trackers);
+            for (tracker, objective) in trackers.iter_mut().zip(objectives) {
+                tracker.rescale(self.gain(tracker, objective, (settled, (request, limit)), settings));
                 tracker.table.fade(SIZE_FADE);
             }
+            self.trackers = trackers;
         }
+    }
+
+    /// How many times the utilisation that was safe at one size is taken to be so at another.
+    fn gain(
+        &self,
+        tracker: &Tracker,
+        objective: &Objective,
+        sizes: ((f64, f64), (f64, f64)),
+        settings: &Settings,
+    ) -> f64 {
+        let by_curve = self
+            .work(settings)
+            .and_then(|work| self.safe_by_curve(tracker, objective, sizes, &work));
+        by_curve
+            .filter(|(before, after)| *before > LEAST_CURVE && *after > 0.0)
+            .map_or(1.0, |(before, after)| believed_gain(after / before))
     }
 
     /// CPU request and limit of the primary container over the ready pods. One that is not set is derived from the
@@ -375,14 +424,37 @@ impl Model {
     }
 }
 
-/// Mean load over the lag of CPU metrics, and how far CPU may be set against it: less the more the load moved.
-fn steady(loads: &VecDeque<(f64, f64)>) -> (f64, f64) {
-    let count = loads.len().max(1) as f64;
-    let mean = loads.iter().map(|(_, load)| load).sum::<f64>() / count;
+/// The load that belongs to the CPU figure that is visible now, and how far the two may be set against each other: less
+/// the more the load moved. A metrics server averages over a window and publishes it late: the newest load is not in the
+/// figure yet, which during a rise would look too low against it.
+fn paired(loads: &VecDeque<(f64, f64)>, now: f64, lag: f64) -> (f64, f64) {
+    let mean = |oldest: f64, newest: f64| {
+        let within = loads.iter().filter(|(at, _)| (newest..=oldest).contains(&(now - at)));
+        let (count, sum) = within.fold((0.0, 0.0), |(count, sum), (_, load)| (count + 1.0, sum + load));
+        (count > 0.0).then(|| sum / count)
+    };
+    let all = mean(f64::INFINITY, 0.0).unwrap_or(0.0);
     let most = loads.iter().map(|(_, load)| *load).fold(0.0, f64::max);
     let least = loads.iter().map(|(_, load)| *load).fold(f64::INFINITY, f64::min);
-    let moved = if mean > 0.0 { (most - least) / mean } else { 0.0 };
-    (mean, 1.0 / (1.0 + (moved / 0.2).powi(2)))
+    let moved = if all > 0.0 { (most - least) / all } else { 0.0 };
+    let load = mean(lag, NEWEST * lag).unwrap_or(all);
+    (load, 1.0 / (1.0 + (moved / 0.2).powi(2)))
+}
+
+/// What is believed of a gain that the curve promises of a size never tried: a loss in full, of a gain a part.
+#[must_use]
+pub fn believed_gain(gain: f64) -> f64 {
+    if gain <= 1.0 {
+        gain
+    } else {
+        (1.0 + BELIEVED * (gain - 1.0)).min(MOST_GAIN)
+    }
+}
+
+/// Part of the base latency that is CPU time: the tail of the CPU time of a request is not known, so four times its mean
+/// is assumed.
+fn cpu_share(fit: &Fit, work: &Work) -> f64 {
+    (4.0 * work.per_request / fit.base_seconds.max(1e-6)).min(1.0)
 }
 
 fn kept(objective: &Objective, before: &[Objective], old: &[Tracker]) -> Tracker {
@@ -406,4 +478,28 @@ fn kept(objective: &Objective, before: &[Objective], old: &[Tracker]) -> Tracker
         tracker.samples = 0.0;
         tracker
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_is_set_against_the_load_of_its_own_time() {
+        let rising: VecDeque<(f64, f64)> = (0..5)
+            .map(|step| (f64::from(step) * 15.0, 100.0 + 20.0 * f64::from(step)))
+            .collect();
+        let (load, trust) = paired(&rising, 60.0, 60.0);
+        assert!((load - 130.0).abs() < 1e-9, "{load}");
+        assert!(trust < 0.3, "{trust}");
+        let standing: VecDeque<(f64, f64)> = (0..5).map(|step| (f64::from(step) * 15.0, 100.0)).collect();
+        assert_eq!(paired(&standing, 60.0, 60.0), (100.0, 1.0));
+        assert_eq!(paired(&VecDeque::from([(60.0, 7.0)]), 60.0, 60.0), (7.0, 1.0));
+    }
+
+    #[test]
+    fn of_a_gain_a_part_is_believed_and_a_loss_in_full() {
+        assert!((believed_gain(1.5) - 1.3).abs() < 1e-12 && (believed_gain(0.8) - 0.8).abs() < 1e-12);
+        assert!(believed_gain(10.0) <= MOST_GAIN);
+    }
 }

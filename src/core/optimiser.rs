@@ -23,6 +23,8 @@ pub struct Size {
     pub limit: f64,
     /// Highest utilisation of the request that keeps every objective.
     pub safe: f64,
+    /// Share of the error budget that is left.
+    pub budget_left: f64,
 }
 
 /// A load to carry.
@@ -65,6 +67,10 @@ pub enum Binding {
 /// Utilisation of the request at which a surge is still worked off: a node whose other pods are busy gives no more than the
 /// request, but hardly to all pods at once.
 const SURGE_UTILISATION: f64 = 1.1;
+/// What is added to that for every share of the error budget beyond the given one that is left: what is hardly touched may
+/// pay for a surge.
+const SURGE_BY_BUDGET: f64 = 1.5;
+const SURGE_BUDGET: f64 = 0.8;
 
 /// Price of a core of limit in cores of request.
 const LIMIT_PRICE: f64 = 0.03;
@@ -86,12 +92,17 @@ impl Size {
         load_within(utilisation * self.request, self.request, work)
     }
 
+    /// Utilisation of the request that a surge may lead to.
+    fn surge_utilisation(&self) -> f64 {
+        SURGE_UTILISATION + SURGE_BY_BUDGET * (self.budget_left - SURGE_BUDGET).max(0.0)
+    }
+
     /// Replicas as a fraction, and what asked for them.
     #[must_use]
     pub fn replicas(&self, load: &Load, work: &Work, utilisation: f64) -> (f64, Binding) {
         let latency = load.high / self.latency_load(work);
         let request = load.present / self.request_load(work, utilisation);
-        let surge = load.surge / load_within(SURGE_UTILISATION * self.request, self.request, work);
+        let surge = load.surge / self.request_load(work, self.surge_utilisation());
         if surge > latency.max(request) {
             (surge, Binding::Surge)
         } else if latency >= request {
@@ -176,7 +187,12 @@ mod tests {
     };
 
     fn size(request: f64, limit: f64, safe: f64) -> Size {
-        Size { request, limit, safe }
+        Size {
+            request,
+            limit,
+            safe,
+            budget_left: 0.0,
+        }
     }
 
     fn market(loads: &[Load]) -> Market<'_> {
@@ -198,6 +214,23 @@ mod tests {
         assert_eq!((whole(replicas), binding), (3, Binding::Latency));
         let (_, binding) = size(0.2, 1.0, 1.5).replicas(&Load::known(100.0), &WORK, 0.9);
         assert_eq!(binding, Binding::Request);
+    }
+
+    #[test]
+    fn a_budget_that_is_hardly_touched_pays_for_surges() {
+        let load = Load {
+            surge: 200.0,
+            ..Load::known(10.0)
+        };
+        let replicas = |budget_left: f64| {
+            let size = Size {
+                budget_left,
+                ..size(1.0, 2.0, 0.9)
+            };
+            size.replicas(&load, &WORK, 0.95).0
+        };
+        assert!((replicas(0.8) - replicas(-1.0)).abs() < 1e-9);
+        assert!(replicas(1.0) < 0.85 * replicas(0.8));
     }
 
     #[test]

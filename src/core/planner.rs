@@ -9,11 +9,13 @@ use super::observation::Resources;
 use super::optimiser::Size;
 use super::pace::{Ask, Pace};
 use super::reaction::{Reaction, Situation};
-use super::safety::Table;
 use super::sizing::{self, Plan, Proposal, Question};
 
 /// Most that latency alone adds in one step, as a factor of the pods that serve.
 const MOST_STEP: f64 = 1.5;
+/// Most that latency alone asks for in all, as a multiple of what the load needs at the utilisation that held before: at half
+/// of that hardly anything queues, so whatever is slow then is not cured by more pods.
+const MOST_BY_LOAD: f64 = 2.0;
 /// How long to learn before a pod size is chosen, in learning times.
 const SIZE_LEARNING: f64 = 3.0;
 /// The same while the objective is violated: a larger size may be the cure.
@@ -22,6 +24,8 @@ const SIZE_LEARNING_VIOLATED: f64 = 0.75;
 const ROLLING: f64 = 0.75;
 /// How many times the usual saving a smaller size must promise: it may cost the objective, a larger one only money.
 const SMALLER: f64 = 2.0;
+/// Requests that differ by less than this factor are the same, such as those of a plan that changes memory alone.
+const SAME: f64 = 1.01;
 /// Time between two looks for a better pod size, in seconds.
 const SIZE_LOOK_SECONDS: f64 = 60.0;
 
@@ -48,8 +52,6 @@ pub struct Planner {
     pub state: Option<ModelState>,
     /// When a better pod size was last looked for, in seconds since the Unix epoch.
     pub looked_at: f64,
-    /// Safety tables from before the present violation.
-    pub tables: Vec<Table>,
 }
 
 impl Planner {
@@ -100,12 +102,6 @@ impl Planner {
         self.sizes = 0;
     }
 
-    /// Takes back what the last episode of violation taught, when more capacity did not cure it.
-    pub fn restored_tables(&mut self) -> Option<Vec<Table>> {
-        let restore = self.reaction.unattainable() && !self.tables.is_empty();
-        restore.then(|| std::mem::take(&mut self.tables))
-    }
-
     /// Requests and limits to recommend: the plan, or what is in force.
     #[must_use]
     pub fn containers(&self, context: &Context<'_>) -> BTreeMap<String, Resources> {
@@ -116,7 +112,7 @@ impl Planner {
 
     /// The utilisation that held before this violation, while one lasts; otherwise it is brought up to date.
     fn trusted(&mut self, context: &Context<'_>, state: ModelState, violated: bool) -> Option<f64> {
-        if violated || self.reaction.unattainable() {
+        if violated || self.reaction.active() {
             return (self.trusted > 0.0).then_some(self.trusted);
         }
         self.trusted = context.safe_live(Caution { state, trusted: None });
@@ -126,9 +122,7 @@ impl Planner {
     fn need(&self, context: &Context<'_>, caution: Caution) -> Option<Need> {
         let primary = context.model.primary(context.settings)?;
         let (request, limit) = (context.model.request, context.model.limit);
-        let planned = self.plan.as_ref().and_then(|plan| plan.of(primary));
-        let planned = planned.and_then(|planned| Some((planned.cpu_request?.0, planned.cpu_limit?.0)));
-        let Some((planned_request, planned_limit)) = planned else {
+        let Some((planned_request, planned_limit)) = self.planned(primary) else {
             return context.need(request, limit, caution);
         };
         let need = context.need(planned_request, planned_limit, caution);
@@ -136,9 +130,32 @@ impl Planner {
         if !context.bounds.live || same(planned_limit, limit) && same(planned_request, request) {
             return need;
         }
-        // On the way from one size to the other both must do.
-        let present = context.need(request, limit, caution);
+        // On the way from one size to the other both must do; but pods that become larger one by one need not become more.
+        let most = if self.grows(context) {
+            context.model.desired
+        } else {
+            None
+        };
+        let present = context.need(request, limit, caution).map(|need| Need {
+            replicas: need.replicas.min(most.unwrap_or(u32::MAX)),
+            ..need
+        });
         [need, present].into_iter().flatten().max_by_key(|need| need.replicas)
+    }
+
+    /// CPU request and limit of the plan, in cores.
+    fn planned(&self, primary: &str) -> Option<(f64, f64)> {
+        let planned = self.plan.as_ref()?.of(primary)?;
+        Some((planned.cpu_request?.0, planned.cpu_limit?.0))
+    }
+
+    /// Whether pods are on their way to a larger size.
+    fn grows(&self, context: &Context<'_>) -> bool {
+        let model = context.model;
+        let planned = model
+            .primary(context.settings)
+            .and_then(|primary| self.planned(primary));
+        planned.is_some_and(|(request, limit)| request > SAME * model.request && limit >= model.limit)
     }
 
     fn react(&mut self, context: &Context<'_>, violated: bool, need: Option<&Need>, current: u32) {
@@ -156,13 +173,11 @@ impl Planner {
             budget_left: context.budget_left(),
             unsettled: window.starting > 0 || arrived || window.trust < 0.5 && model.drift_at <= 0.0,
             current: window.desired,
+            by_load: self.by_load(context, ModelState::Confident),
         };
         let begun = self.reaction.consider(&situation);
         if begun && let Some(larger) = self.larger.take() {
             self.resized(larger, context.now);
-        }
-        if begun {
-            self.tables = model.trackers.iter().map(|tracker| tracker.table.clone()).collect();
         }
     }
 
@@ -202,10 +217,11 @@ impl Planner {
         (decided.clamp(least, most), if held { Bound::State } else { bound })
     }
 
-    /// A rolling update takes up to a quarter of the pods away (the default of `maxUnavailable`): so many more are needed.
+    /// A rolling update takes up to a quarter of the pods away (the default of `maxUnavailable`): so many more are needed,
+    /// unless each comes back larger.
     fn while_rolling(&self, context: &Context<'_>, wanted: u32) -> u32 {
         let rolling = context.bounds.live && context.model.window.as_ref().is_some_and(|window| window.rolling);
-        if rolling {
+        if rolling && !self.grows(context) {
             (f64::from(wanted) / ROLLING).ceil() as u32
         } else {
             wanted
@@ -213,15 +229,21 @@ impl Planner {
     }
 
     /// Latency alone asks for no more than a step at a time: what the load needs at the utilisation that was trusted, or
-    /// half as many again as serve now.
+    /// half as many again as serve now; and never for more than twice what the load needs.
     fn most_at_once(&self, context: &Context<'_>, state: ModelState, current: u32) -> u32 {
+        let by_load = self.by_load(context, state);
+        let ready = context.model.window.as_ref().map_or(current, |window| window.ready);
+        let step = (f64::from(ready) * MOST_STEP).min(f64::from(by_load) * MOST_BY_LOAD);
+        by_load.max(step.ceil() as u32).max(current)
+    }
+
+    /// Replicas that the load needs at the utilisation that was trusted.
+    fn by_load(&self, context: &Context<'_>, state: ModelState) -> u32 {
         let (request, limit) = (context.model.request, context.model.limit);
         let trusted = Some(if self.trusted > 0.0 { self.trusted } else { 0.5 });
-        let by_load = context
+        context
             .need(request, limit, Caution { state, trusted })
-            .map_or(0, |need| need.replicas);
-        let ready = context.model.window.as_ref().map_or(current, |window| window.ready);
-        by_load.max((f64::from(ready) * MOST_STEP).ceil() as u32).max(current)
+            .map_or(0, |need| need.replicas)
     }
 
     fn resize(&mut self, context: &Context<'_>, caution: Caution, violated: bool) {
@@ -239,18 +261,20 @@ impl Planner {
                 request: model.request,
                 limit: model.limit,
                 safe,
+                budget_left: context.budget_left(),
             },
         };
         if self.due(context, caution.state, violated) {
             self.looked_at = context.now;
             let least = context.settings.least_saving;
             let wanted = |proposal: &Proposal| {
-                let grows = proposal.request > model.request;
-                proposal.saving >= if grows { least } else { SMALLER * least } && (grows || !violated)
+                let grows = proposal.request > SAME * model.request;
+                let shrinks = SAME * proposal.request < model.request;
+                proposal.saving >= if shrinks { SMALLER * least } else { least } && (grows || !violated)
             };
             if let Some(proposal) = question.propose(context.now).filter(wanted) {
                 let before = Plan::of_all(&self.containers(context), context.now);
-                self.larger = (proposal.request < model.request).then_some(before);
+                self.larger = (SAME * proposal.request < model.request).then_some(before);
                 self.resized(proposal.plan, context.now);
             }
         }

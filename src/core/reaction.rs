@@ -19,6 +19,8 @@ const PASSING_SEVERITY: f64 = 8.0;
 const PASSING_SECONDS: f64 = 60.0;
 /// Violations nearer to each other than this are one, in seconds.
 const PAUSE_SECONDS: f64 = 40.0;
+/// Most that is tried, as a multiple of what the load alone needs: more than that no queue for CPU explains.
+const MOST: f64 = 1.5;
 /// How long the objective must hold before the extra capacity is let go, in seconds.
 const CALM_SECONDS: f64 = 240.0;
 
@@ -50,6 +52,8 @@ pub struct Situation {
     pub unsettled: bool,
     /// Replicas in force.
     pub current: u32,
+    /// Replicas that the load needs at the utilisation that held before.
+    pub by_load: u32,
 }
 
 impl Reaction {
@@ -82,6 +86,13 @@ impl Reaction {
         if self.unattainable() { 0 } else { self.floor }
     }
 
+    /// Whether an episode of violation that load does not explain is under way: what is seen in it says nothing about
+    /// utilisation.
+    #[must_use]
+    pub fn active(&self) -> bool {
+        self.step.is_some()
+    }
+
     /// Whether more capacity has not helped.
     #[must_use]
     pub fn unattainable(&self) -> bool {
@@ -109,7 +120,9 @@ impl Reaction {
             self.failures = if helped { 0 } else { self.failures + 1 };
         }
         if !self.unattainable() {
-            self.floor = ((f64::from(situation.current) * STEP).round() as u32).max(situation.current + 1);
+            let more = ((f64::from(situation.current) * STEP).round() as u32).max(situation.current + 1);
+            let most = (f64::from(situation.by_load) * MOST).ceil() as u32;
+            self.floor = more.min(most.max(situation.current));
             self.step = Some((situation.now, situation.severity));
         }
     }
@@ -128,6 +141,7 @@ mod tests {
             budget_left: 0.0,
             unsettled: false,
             current,
+            by_load: current,
         }
     }
 
@@ -174,5 +188,21 @@ mod tests {
             ..violated(10.0, 10.0, 4)
         });
         assert_eq!(reaction.floor(), 0);
+    }
+
+    #[test]
+    fn no_more_is_tried_than_a_queue_for_cpu_explains() {
+        let mut reaction = Reaction::default();
+        let slow = |now: f64, current: u32| Situation {
+            by_load: 8,
+            ..violated(now, 3.0, current)
+        };
+        reaction.consider(&slow(100.0, 10));
+        assert!(reaction.active());
+        assert_eq!(reaction.floor(), 12);
+        reaction.consider(&slow(200.0, 12));
+        assert_eq!((reaction.floor(), reaction.unattainable()), (12, false));
+        reaction.consider(&slow(300.0, 12));
+        assert!(reaction.unattainable());
     }
 }

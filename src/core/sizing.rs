@@ -88,7 +88,7 @@ impl Question<'_> {
         let work = self.context.work?;
         let market = self.market(work, primary, true);
         let before = self.market(work, primary, false).cost(&self.present);
-        let (size, cost) = market.cheapest(self.sizes(&work))?;
+        let (size, cost) = market.cheapest(self.sizes(&work, primary))?;
         let saving = if before.is_finite() { 1.0 - cost / before } else { 1.0 };
         Some(Proposal {
             plan: self.plan(&size, &work, primary, now),
@@ -97,13 +97,14 @@ impl Question<'_> {
         })
     }
 
-    fn sizes(&self, work: &Work) -> impl Iterator<Item = Size> {
+    fn sizes(&self, work: &Work, primary: &str) -> impl Iterator<Item = Size> {
         let present = self.present;
         let most = self.context.model.believed().max(present.request);
         let ratio = self.limit_ratio();
+        let bounds = self.context.bounds.of(primary);
         let requests = FACTORS
             .iter()
-            .map(move |factor| self.within_cpu(present.request * factor));
+            .map(move |factor| bounds.cpu(present.request * factor, LEAST_PRIMARY_CPU));
         requests
             .filter(move |request| *request <= most)
             .map(move |request| self.size(request, request * ratio))
@@ -123,7 +124,13 @@ impl Question<'_> {
     fn size(&self, request: f64, limit: f64) -> Size {
         let (request, limit) = (round_up(request, 0.005), round_up(limit, 0.005));
         let safe = self.context.safe_for_all(request, limit, self.caution);
-        Size { request, limit, safe }
+        let budget_left = self.context.budget_left();
+        Size {
+            request,
+            limit,
+            safe,
+            budget_left,
+        }
     }
 
     /// Whether bursts within a period of the CFS controller fit, at the load that this pod is to carry.
@@ -203,7 +210,7 @@ impl Question<'_> {
             return present;
         };
         let used = demand.cpu(self.pod_load().max(1.0) * 1.3) / self.context.settings.request_utilisation;
-        let request = round_up(used.max(LEAST_CPU), 0.005);
+        let request = self.context.bounds.of(name).cpu(round_up(used, 0.005), LEAST_CPU);
         let limit = present.cpu_limit.map(|limit| Cores(limit.0.max(3.0 * request)));
         Resources {
             cpu_request: Some(Cores(request)),
@@ -217,7 +224,7 @@ impl Question<'_> {
         let Some(plan) = memory.and_then(|memory| memory.plan(load)) else {
             return present;
         };
-        let (request, mut limit) = (self.within_memory(plan.request), plan.limit);
+        let (request, mut limit) = (self.context.bounds.of(name).memory(plan.request), plan.limit);
         limit = limit.max(request);
         let known = memory.is_some_and(super::memory::Memory::known);
         if !known && present.memory_limit.is_none_or(|before| before > limit) {
@@ -232,18 +239,6 @@ impl Question<'_> {
 
     fn pod_load(&self) -> f64 {
         self.context.model.window.as_ref().map_or(0.0, Window::load_per_pod)
-    }
-
-    fn within_cpu(&self, cores: f64) -> f64 {
-        let least = self.context.bounds.min_cpu.map_or(LEAST_PRIMARY_CPU, |cpu| cpu.0);
-        let most = self.context.bounds.max_cpu.map_or(f64::INFINITY, |cpu| cpu.0);
-        cores.max(least).min(most.max(0.001))
-    }
-
-    fn within_memory(&self, bytes: Bytes) -> Bytes {
-        bytes
-            .max(self.context.bounds.min_memory.unwrap_or_default())
-            .min(self.context.bounds.max_memory.unwrap_or(Bytes(u64::MAX)))
     }
 }
 
@@ -269,7 +264,7 @@ pub fn urgent(context: &Context<'_>, in_force: &BTreeMap<String, Resources>) -> 
 fn raise(context: &Context<'_>, name: &str, resources: &Resources, load: f64) -> Option<Resources> {
     let memory = context.model.memories.get(name)?;
     let limit = resources.memory_limit.filter(|&limit| memory.urgent(limit))?;
-    let most = context.bounds.max_memory.unwrap_or(Bytes(u64::MAX));
+    let most = context.bounds.of(name).max_memory.unwrap_or(Bytes(u64::MAX));
     let plan = memory.plan(load)?;
     let raised = plan.limit.min(most);
     (raised > limit).then(|| Resources {

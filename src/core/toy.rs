@@ -23,6 +23,8 @@ struct Pod {
     created: f64,
     free_at: f64,
     used: f64,
+    /// Cores in use by window, the newest last.
+    history: Vec<f64>,
 }
 
 /// The toy and what it is asked to do.
@@ -34,6 +36,8 @@ pub struct Toy {
     pub per_request: f64,
     /// Seconds that a request waits for something else.
     pub elsewhere: f64,
+    /// Windows by which CPU figures lag behind.
+    pub lag: usize,
     /// Whether metrics arrive.
     pub scraped: bool,
     /// Whether the kernel kills a pod in the next window.
@@ -87,6 +91,7 @@ impl Toy {
             load,
             per_request: 0.01,
             elsewhere: 0.01,
+            lag: 0,
             scraped: true,
             kill: false,
             template: "a".into(),
@@ -111,6 +116,12 @@ impl Toy {
     /// Requests and limits in force.
     pub fn size(&self) -> Resources {
         self.size
+    }
+
+    /// The same with other requests and limits.
+    pub fn sized(mut self, size: Resources) -> Self {
+        self.size = size;
+        self
     }
 
     /// Lives through one window, and does what the advisor decides then.
@@ -148,6 +159,7 @@ impl Toy {
             }
             self.serve(at, &mut latency);
         }
+        self.pods.iter_mut().for_each(|pod| pod.history.push(pod.used / WINDOW));
         let kill = std::mem::take(&mut self.kill);
         if !self.scraped {
             latency = Histogram::empty(Arc::clone(&self.bounds));
@@ -185,7 +197,7 @@ impl Toy {
     fn pod(&self, pod: &Pod, kill: bool) -> PodObservation {
         let is_ready = ready(pod, self.now);
         let container = ContainerObservation {
-            cpu: (is_ready && self.scraped).then_some(Cores(pod.used / WINDOW)),
+            cpu: self.lagging(pod).filter(|_| is_ready && self.scraped).map(Cores),
             memory: (is_ready && self.scraped).then_some(Bytes(200 << 20)),
             resources: self.size,
             killed_for_memory: kill && pod.id == 0,
@@ -202,6 +214,10 @@ impl Toy {
         }
     }
 
+    fn lagging(&self, pod: &Pod) -> Option<f64> {
+        pod.history.iter().rev().nth(self.lag).copied()
+    }
+
     fn scale(&mut self, replicas: u32, now: f64) {
         while self.replicas() < replicas {
             self.pods.push(Pod {
@@ -209,6 +225,7 @@ impl Toy {
                 created: now,
                 free_at: 0.0,
                 used: 0.0,
+                history: Vec::new(),
             });
             self.next_id += 1;
         }

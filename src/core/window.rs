@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::observation::{ContainerObservation, Observation, PodObservation, PodPhase, Resources};
-use super::units::Bytes;
+use super::settings::Settings;
+use super::units::{Bytes, Cores};
 
 /// The numbers of one window.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,8 +27,10 @@ pub struct Window {
     pub desired: u32,
     /// How typical the window is of the present code at its full speed, 0 to 1.
     pub trust: f64,
-    /// Requests per second that ended in each pod of the present template.
+    /// Requests per second that ended in each of the pods that CPU is told of.
     pub pod_load: f64,
+    /// Whether CPU is told of pods alone that were warm for all of the time that a CPU figure looks back on.
+    pub settled: bool,
     /// Containers of the pods of the present template.
     pub containers: BTreeMap<String, ContainerWindow>,
 }
@@ -35,7 +38,7 @@ pub struct Window {
 /// One container over the pods of the present template.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ContainerWindow {
-    /// Mean cores used by a warm pod.
+    /// Mean cores used by a settled pod, or by a warm one while none is settled.
     pub cpu: Option<f64>,
     /// Largest working set.
     pub memory: Option<Bytes>,
@@ -49,10 +52,10 @@ pub struct ContainerWindow {
 
 impl Window {
     /// Reduces `observation`; `None` when no pod was scraped or fewer than half of the ready ones: then the metrics are
-    /// missing, which is not the same as no load. A pod counts as warm `warm_up_seconds` after it became ready (caches,
-    /// just-in-time compilers).
+    /// missing, which is not the same as no load. A pod counts as warm some time after it became ready (caches,
+    /// just-in-time compilers), and as settled once no CPU figure looks back on the time before.
     #[must_use]
-    pub fn new(observation: &Observation, warm_up_seconds: f64) -> Option<Self> {
+    pub fn new(observation: &Observation, settings: &Settings) -> Option<Self> {
         let ready: Vec<&PodObservation> = observation
             .pods
             .iter()
@@ -63,6 +66,13 @@ impl Window {
             return None;
         }
         let present = present_pods(observation, &ready);
+        let warm_since = observation.at_seconds - settings.warm_up_seconds;
+        let (told, settled) = told(
+            observation,
+            &present,
+            warm_since - 0.5 * settings.cpu_lag_seconds,
+            warm_since,
+        );
         let unseen = ready.len() as f64 / scraped as f64;
         Some(Self {
             at: observation.at_seconds,
@@ -81,9 +91,10 @@ impl Window {
                 .count() as u32,
             rolling: rolling(observation),
             desired: observation.desired_replicas,
-            trust: trust(observation, &ready, warm_up_seconds),
-            pod_load: pod_load(&present),
-            containers: containers(&present, observation.at_seconds - warm_up_seconds),
+            trust: trust(observation, &ready, warm_since),
+            pod_load: pod_load(&told),
+            settled,
+            containers: containers(&present, &told),
         })
     }
 
@@ -127,10 +138,32 @@ fn rolling(observation: &Observation) -> bool {
     pods.any(|pod| pod.template != first.template || !same_size(pod))
 }
 
+/// The pods whose CPU and load are set against each other, and whether they are settled: a figure of CPU is an average over
+/// a while ago, so a pod that started since is told too low, and one that was cold then too high.
+fn told<'a>(
+    observation: &Observation,
+    present: &[&'a PodObservation],
+    settled_since: f64,
+    warm_since: f64,
+) -> (Vec<&'a PodObservation>, bool) {
+    let since = |since: f64| -> Vec<&'a PodObservation> {
+        let pods = present.iter().copied().filter(|pod| warm(pod, since));
+        pods.filter(|pod| pod.scraped).collect()
+    };
+    let settled: Vec<_> = since(settled_since)
+        .into_iter()
+        .filter(|pod| pod.template == observation.template)
+        .collect();
+    if !settled.is_empty() {
+        return (settled, true);
+    }
+    let warm = since(warm_since);
+    (if warm.is_empty() { present.to_vec() } else { warm }, false)
+}
+
 /// Windows with cold pods, with two templates side by side or with many failures say little about the steady state.
-fn trust(observation: &Observation, ready: &[&PodObservation], warm_up_seconds: f64) -> f64 {
-    let since = observation.at_seconds - warm_up_seconds;
-    let cold = ready.iter().any(|pod| !warm(pod, since));
+fn trust(observation: &Observation, ready: &[&PodObservation], warm_since: f64) -> f64 {
+    let cold = ready.iter().any(|pod| !warm(pod, warm_since));
     let mixed = ready.iter().any(|pod| pod.template != observation.template);
     let failing = observation.failures as f64 > 0.05 * observation.latency.total() as f64;
     if cold || mixed || failing { 0.2 } else { 1.0 }
@@ -149,7 +182,7 @@ fn pod_load(pods: &[&PodObservation]) -> f64 {
     }
 }
 
-fn containers(pods: &[&PodObservation], warm_since: f64) -> BTreeMap<String, ContainerWindow> {
+fn containers(pods: &[&PodObservation], told: &[&PodObservation]) -> BTreeMap<String, ContainerWindow> {
     let newest = pods
         .iter()
         .max_by(|a, b| a.created_at_seconds.total_cmp(&b.created_at_seconds));
@@ -158,41 +191,35 @@ fn containers(pods: &[&PodObservation], warm_since: f64) -> BTreeMap<String, Con
         .containers
         .iter()
         .map(|(name, container)| {
-            let all: Vec<(&ContainerObservation, bool)> = pods
-                .iter()
-                .filter_map(|pod| {
-                    pod.containers
-                        .get(name)
-                        .map(|container| (container, warm(pod, warm_since)))
-                })
-                .collect();
-            (name.clone(), container_window(&all, container.resources))
+            let of = |pods: &[&'_ PodObservation]| -> Vec<ContainerObservation> {
+                pods.iter()
+                    .filter_map(|pod| pod.containers.get(name))
+                    .copied()
+                    .collect()
+            };
+            (
+                name.clone(),
+                container_window(&of(pods), &of(told), container.resources),
+            )
         })
         .collect()
 }
 
-fn container_window(all: &[(&ContainerObservation, bool)], resources: Resources) -> ContainerWindow {
-    let used = |only_warm: bool| {
-        let cpu = all
-            .iter()
-            .filter(|(_, warm)| *warm || !only_warm)
-            .filter_map(|(container, _)| container.cpu);
-        mean(cpu.map(|cores| cores.0))
+fn container_window(
+    all: &[ContainerObservation],
+    told: &[ContainerObservation],
+    resources: Resources,
+) -> ContainerWindow {
+    let cores = |of: fn(&Resources) -> Option<Cores>| {
+        let set = all.iter().filter_map(|container| of(&container.resources));
+        mean(set.map(|cores| cores.0))
     };
     ContainerWindow {
-        cpu: used(true).or_else(|| used(false)),
-        memory: all.iter().filter_map(|(container, _)| container.memory).max(),
+        cpu: mean(told.iter().filter_map(|container| container.cpu).map(|cores| cores.0)),
+        memory: all.iter().filter_map(|container| container.memory).max(),
         resources,
-        request: mean(
-            all.iter()
-                .filter_map(|(container, _)| container.resources.cpu_request)
-                .map(|cpu| cpu.0),
-        ),
-        limit: mean(
-            all.iter()
-                .filter_map(|(container, _)| container.resources.cpu_limit)
-                .map(|cpu| cpu.0),
-        ),
+        request: cores(|resources| resources.cpu_request),
+        limit: cores(|resources| resources.cpu_limit),
     }
 }
 
@@ -210,7 +237,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::core::histogram::Histogram;
-    use crate::core::units::Cores;
 
     fn pod(name: &str, ready_at: f64, scraped: bool) -> PodObservation {
         let container = ContainerObservation {
@@ -247,7 +273,11 @@ mod tests {
 
     #[test]
     fn reduces_to_rates() {
-        let window = Window::new(&observation(vec![pod("x", 0.0, true), pod("y", 0.0, true)]), 30.0).unwrap();
+        let window = Window::new(
+            &observation(vec![pod("x", 0.0, true), pod("y", 0.0, true)]),
+            &Settings::default(),
+        )
+        .unwrap();
         assert!((window.load - 20.0).abs() < 1e-9 && (window.load_per_pod() - 10.0).abs() < 1e-9);
         assert!((window.trust - 1.0).abs() < 1e-9);
         assert_eq!(window.containers["app"].cpu, Some(0.4));
@@ -255,16 +285,49 @@ mod tests {
 
     #[test]
     fn unscraped_pods_are_taken_to_serve_like_the_others() {
-        let window = Window::new(&observation(vec![pod("x", 0.0, true), pod("y", 0.0, false)]), 30.0).unwrap();
+        let window = Window::new(
+            &observation(vec![pod("x", 0.0, true), pod("y", 0.0, false)]),
+            &Settings::default(),
+        )
+        .unwrap();
         assert!((window.load - 40.0).abs() < 1e-9);
         let pods = vec![pod("x", 0.0, true), pod("y", 0.0, false), pod("z", 0.0, false)];
-        assert_eq!(Window::new(&observation(pods), 30.0), None);
-        assert_eq!(Window::new(&observation(vec![]), 30.0), None);
+        assert_eq!(Window::new(&observation(pods), &Settings::default()), None);
+        assert_eq!(Window::new(&observation(vec![]), &Settings::default()), None);
+    }
+
+    #[test]
+    fn cpu_is_told_of_pods_alone_that_were_warm_for_as_long_as_its_figure_looks_back() {
+        let mut fresh = pod("y", 960.0, true);
+        fresh.requests_per_second = 2.0;
+        fresh.containers.insert(
+            "app".to_owned(),
+            ContainerObservation {
+                cpu: Some(Cores(0.1)),
+                ..ContainerObservation::default()
+            },
+        );
+        let window = |pods| Window::new(&observation(pods), &Settings::default()).unwrap();
+        let both = window(vec![pod("x", 0.0, true), fresh.clone()]);
+        assert_eq!((both.settled, both.containers["app"].cpu), (true, Some(0.4)));
+        assert!((both.pod_load - 10.0).abs() < 1e-9);
+        let alone = window(vec![fresh.clone()]);
+        assert_eq!((alone.settled, alone.containers["app"].cpu), (false, Some(0.1)));
+        let mut old = pod("x", 0.0, true);
+        old.template = "before".into();
+        assert!(
+            !window(vec![old]).settled,
+            "CPU of the old code says nothing about the new"
+        );
     }
 
     #[test]
     fn a_fresh_pod_serves_a_part_of_the_window_and_lowers_trust() {
-        let window = Window::new(&observation(vec![pod("x", 0.0, true), pod("y", 992.5, true)]), 30.0).unwrap();
+        let window = Window::new(
+            &observation(vec![pod("x", 0.0, true), pod("y", 992.5, true)]),
+            &Settings::default(),
+        )
+        .unwrap();
         assert!((window.serving - 1.5).abs() < 1e-9 && window.trust < 0.5);
     }
 }

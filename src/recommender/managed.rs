@@ -49,11 +49,16 @@ impl Managed {
     /// Continues from a checkpoint where there is one that can be read; the error says why there is none in use.
     #[must_use]
     pub fn new(matched: &Matched, checkpoint: &str, settings: &Settings) -> (Self, Option<String>) {
-        let fresh = || Advisor::new(matched.objectives.clone(), matched.bounds, settings.clone());
+        let fresh = || Advisor::new(matched.objectives.clone(), matched.bounds.clone(), settings.clone());
         let (advisor, problem) = if checkpoint.is_empty() {
             (fresh(), None)
         } else {
-            match Advisor::restore(checkpoint, matched.objectives.clone(), matched.bounds, settings.clone()) {
+            match Advisor::restore(
+                checkpoint,
+                matched.objectives.clone(),
+                matched.bounds.clone(),
+                settings.clone(),
+            ) {
                 Ok(advisor) => (advisor, None),
                 Err(error) => (fresh(), Some(error.to_string())),
             }
@@ -61,7 +66,7 @@ impl Managed {
         let managed = Self {
             advisor,
             objectives: matched.objectives.clone(),
-            bounds: matched.bounds,
+            bounds: matched.bounds.clone(),
             windows: VecDeque::new(),
             counted: vec![Counted::default(); matched.objectives.len()],
             original_replicas: noted_replicas(&matched.deployment)
@@ -109,8 +114,8 @@ impl Managed {
             self.advisor.set_objectives(matched.objectives.clone());
         }
         if self.bounds != matched.bounds {
-            self.bounds = matched.bounds;
-            self.advisor.set_bounds(matched.bounds);
+            self.bounds.clone_from(&matched.bounds);
+            self.advisor.set_bounds(matched.bounds.clone());
         }
     }
 

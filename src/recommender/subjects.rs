@@ -15,7 +15,7 @@ use valence_webhook::{Pending, Plans};
 use super::sidecars::Sidecars;
 use crate::cache::Cluster;
 use crate::cache::pods::PackedPod;
-use crate::core::decision::Bounds;
+use crate::core::decision::{Bounds, ContainerBounds};
 use crate::core::objective::Objective;
 use crate::core::observation::PodPhase;
 use crate::core::units::{Bytes, Cores};
@@ -180,29 +180,33 @@ impl Surroundings {
     }
 }
 
-/// What the user allows, as the core takes it. Amounts are those of the application's container, the first one; admission
-/// holds every container to its own.
+/// What the user allows, as the core takes it.
 fn bounds(wishes: &Wishes, deployment: &Deployment, disruption_budget: bool) -> Bounds {
     let spec = deployment.spec.template.spec.as_ref();
-    let container = spec
-        .and_then(|spec| spec.containers.first())
-        .map(|container| container.name.as_str())
-        .unwrap_or_default();
+    let names = spec.into_iter().flat_map(|spec| &spec.containers);
     let replicas = |replicas: Option<u64>| replicas.and_then(|replicas| u32::try_from(replicas).ok());
+    Bounds {
+        min_replicas: replicas(wishes.bounds.replicas.min),
+        max_replicas: replicas(wishes.bounds.replicas.max),
+        containers: names
+            .map(|container| (container.name.clone(), container_bounds(wishes, &container.name)))
+            .collect(),
+        disruption_budget,
+        live: wishes.configure,
+    }
+}
+
+fn container_bounds(wishes: &Wishes, container: &str) -> ContainerBounds {
     let cores = |millicores: Option<u64>| millicores.map(|millicores| Cores(millicores as f64 / 1000.0));
     let (cpu, memory) = (
         wishes.bounds.cpu_millicores(container),
         wishes.bounds.memory_bytes(container),
     );
-    Bounds {
-        min_replicas: replicas(wishes.bounds.replicas.min),
-        max_replicas: replicas(wishes.bounds.replicas.max),
+    ContainerBounds {
         min_cpu: cores(cpu.min),
         max_cpu: cores(cpu.max),
         min_memory: memory.min.map(Bytes),
         max_memory: memory.max.map(Bytes),
-        disruption_budget,
-        live: wishes.configure,
     }
 }
 
