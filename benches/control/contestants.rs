@@ -1,7 +1,5 @@
 //! Who is compared, and what each knows beforehand.
 
-use std::ops::RangeInclusive;
-
 use valence::core::Settings;
 
 use crate::cluster::{Size, WorldSettings};
@@ -73,9 +71,6 @@ pub struct Effort {
     /// Seeds of those that are not in the headline.
     pub other_seeds: u64,
 }
-
-/// Share of the runs on which a feasible controller keeps the objective.
-pub const FEASIBLE_SHARE: f64 = 0.95;
 
 /// Utilisations that are searched through.
 const LEAST_UTILISATION: f64 = 0.30;
@@ -223,9 +218,8 @@ impl Contestant {
     /// The cheapest of the given sizes that keeps the objective on every seed of the search, each at the highest
     /// utilisation at which it does. One seed tells which sizes are worth the others.
     fn search(self, scenario: &Scenario, settings: WorldSettings, effort: &Effort, sizes: &[f64]) -> Preparation {
-        let cost = |seeds: u64, step: u32, cores: f64| {
-            self.cost(scenario, settings, 1..=seeds, effort, &searched(step, cores))
-        };
+        let cost =
+            |seeds: u64, step: u32, cores: f64| self.cost(scenario, settings, effort, seeds, &searched(step, cores));
         let first: Vec<(f64, u32, f64)> = sizes
             .iter()
             .filter_map(|&cores| highest(|step| cost(1, step, cores)).map(|(sum, step)| (sum, step, cores)))
@@ -238,45 +232,23 @@ impl Contestant {
                 let kept = (0..=highest)
                     .rev()
                     .find_map(|step| Some((cost(effort.search_seeds, step, cores)?, step)));
-                kept.map(|(sum, step)| (sum, step, cores))
+                kept.map(|(sum, step)| (sum, searched(step, cores)))
             })
             .min_by(|a, b| a.0.total_cmp(&b.0));
         // Where nothing keeps the objective the most careful setting stands.
-        let (_, highest, cores) = best.unwrap_or((0.0, 0, sizes[0]));
-        let feasible = |step: &u32| self.feasible(scenario, settings, effort, &searched(*step, cores));
-        searched((0..=highest).rev().find(feasible).unwrap_or(0), cores)
+        best.map_or_else(|| searched(0, sizes[0]), |(_, preparation)| preparation)
     }
 
-    /// Whether enough runs keep the objective, of those that it is judged by: what has been tuned on a few is compared
-    /// only as what would have been chosen on all of them.
-    fn feasible(
-        self,
-        scenario: &Scenario,
-        settings: WorldSettings,
-        effort: &Effort,
-        preparation: &Preparation,
-    ) -> bool {
-        let most = effort.seeds as f64 * (1.0 - FEASIBLE_SHARE) + 1e-9;
-        let misses = (1..=effort.seeds).try_fold(0.0, |misses, seed| {
-            let kept = self
-                .cost(scenario, settings, seed..=seed, effort, preparation)
-                .is_some();
-            let misses = misses + f64::from(u8::from(!kept));
-            (misses <= most).then_some(misses)
-        });
-        misses.is_some()
-    }
-
-    /// Core-seconds over some seeds; `None` where the objective is not kept on one of them.
+    /// Core-seconds over the seeds of the search; `None` where the objective is not kept on one of them.
     fn cost(
         self,
         scenario: &Scenario,
         settings: WorldSettings,
-        mut seeds: RangeInclusive<u64>,
         effort: &Effort,
+        seeds: u64,
         preparation: &Preparation,
     ) -> Option<f64> {
-        seeds.try_fold(0.0, |sum, seed| {
+        (1..=seeds).try_fold(0.0, |sum, seed| {
             let record = self.run(scenario, preparation, settings, seed, effort).record;
             let keeps = record.violation_share() <= 1.0 - scenario.percentile;
             keeps.then_some(sum + record.charged_core_seconds)
