@@ -85,12 +85,12 @@ lint: ## what CI asks before the tests
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs nightly and cargo-fuzz
+fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a C++ compiler for libFuzzer
 	.ci/fuzz.sh
 
 .PHONY: deny
-deny: ## licences, bans, sources and advisories of the dependencies; needs cargo-deny
-	cargo deny --locked check --config .cargo/deny.toml
+deny: ## licences, bans, sources and, where their database can be reached, advisories of the dependencies
+	.ci/deny.sh
 
 .PHONY: sbom
 sbom: ## target/sbom.json: what is linked into the operator, as CycloneDX

@@ -3,7 +3,7 @@
 # outside this checkout; a tool that is there already, in the wanted version, is left alone.
 #
 #   .ci/tools.sh                  envoy, kubectl, helm
-#   .ci/tools.sh TOOL...          of envoy, kubectl, helm, prometheus, promtool
+#   .ci/tools.sh TOOL...          of envoy, kubectl, helm, prometheus, promtool, cargo-deny, cargo-fuzz
 #   .ci/tools.sh chromium         checks for it, and installs Debian's where we are root
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -93,6 +93,16 @@ envoy() {
     say "envoy: $("$bin/envoy" --version | grep -o '[0-9a-f]*/1[0-9.]*' | head -1)"
 }
 
+# cargo-deny or cargo-fuzz.
+plugin() {
+    local from package=astral-dev-toolchain-$1
+    from=$(pin "$package")
+    have "$1" "$from" && return
+    unpack "$(wheel "$package")" "scripts/$1" "$1"
+    echo "$from" >"$tools/$1.from"
+    say "$1: $("$bin/$1" --version)"
+}
+
 # kubectl or helm.
 layer() {
     local from
@@ -130,6 +140,7 @@ for tool; do
     envoy) envoy ;;
     kubectl | helm) layer "$tool" ;;
     prometheus | promtool) prometheus "$tool" ;;
+    cargo-deny | cargo-fuzz) plugin "$tool" ;;
     chromium) chromium ;;
     *) die "unknown tool $tool" ;;
     esac

@@ -19,7 +19,8 @@ use crate::workload::Workload;
 /// Sets the replicas of a live Deployment, or gives a released one its own number back.
 pub fn admit(context: &Context<'_>, request: &Request<'_, Deployment<'_>>, review: &[u8]) -> Outcome {
     let mut outcome = Outcome::default();
-    let Some(object) = &request.object else {
+    // Without a spec there is nothing to set anything in, and a patch that does not fit is an error of the whole request.
+    let Some(object) = request.object.as_ref().filter(|object| object.spec.is_some()) else {
         return outcome;
     };
     let metadata = object.metadata.as_ref();

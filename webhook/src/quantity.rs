@@ -35,7 +35,9 @@ pub fn value(text: &str) -> Option<f64> {
 /// A CPU quantity in thousandths of a core, rounded up as Kubernetes does.
 #[must_use]
 pub fn millicores(text: &str) -> Option<u64> {
-    value(text).map(|cores| (cores * 1000.0 - 1e-6).ceil().max(0.0) as u64)
+    // What is a whole number but for the last digits of its binary form is that number.
+    let slack = |thousandths: f64| 1e-6_f64.max(thousandths * 4.0 * f64::EPSILON);
+    value(text).map(|cores| (cores * 1000.0 - slack(cores * 1000.0)).ceil().max(0.0) as u64)
 }
 
 /// A memory quantity in bytes, rounded up as Kubernetes does.
@@ -80,6 +82,7 @@ mod tests {
             ("100n", 1),
             ("0", 0),
             ("1k", 1_000_000),
+            ("751619276800m", 751_619_276_800),
         ] {
             assert_eq!(millicores(text), Some(expected), "{text}");
         }
