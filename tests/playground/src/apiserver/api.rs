@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::admission::Admission;
+use super::authorisation;
 use super::faults::Faults;
 use super::hooks::{ContainerLogs, ResourceUsage};
 use super::identity::Tokens;
@@ -19,6 +20,7 @@ pub(crate) struct Api {
     pub(crate) registry: Registry,
     pub(crate) admission: Admission,
     pub(crate) tokens: Tokens,
+    pub(crate) asked: authorisation::Log,
     pub(crate) hooks: Hooks,
     pub(crate) faults: Faults,
     /// PEM, for the ConfigMap that every namespace gets.
@@ -37,6 +39,7 @@ impl Api {
             registry: Registry::new(),
             admission: Admission::default(),
             tokens: Tokens::default(),
+            asked: authorisation::Log::default(),
             hooks: Hooks::default(),
             faults: Faults::default(),
             certificate_authority: authority,

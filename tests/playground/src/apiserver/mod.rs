@@ -22,6 +22,7 @@
 
 mod admission;
 mod api;
+mod authorisation;
 mod background;
 mod builtin;
 mod certificates;
@@ -48,6 +49,7 @@ mod store;
 mod table;
 mod verbs;
 
+pub use authorisation::Asked;
 pub use faults::{Faults, Refusal};
 pub use hooks::{ContainerLogs, ContainerUsage, LogRequest, NodeUsage, PodUsage, ResourceUsage};
 pub use identity::User;

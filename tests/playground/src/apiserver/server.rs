@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::api::Api;
+use super::authorisation::Asked;
 use super::certificates::Authority;
 use super::faults::Faults;
 use super::hooks::{ContainerLogs, ResourceUsage};
@@ -147,6 +148,11 @@ impl Server {
     /// Switches that make the server misbehave, for tests of reliability.
     pub fn faults(&self) -> &Faults {
         &self.api.faults
+    }
+
+    /// What ServiceAccounts outside of `kube-system` asked for until now, and whether RBAC grants it.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.api.asked.all()
     }
 
     /// Forgets the history of changes: every watch that lags behind is told 410 Gone.

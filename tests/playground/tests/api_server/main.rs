@@ -9,5 +9,6 @@ mod kubectl;
 mod objects;
 mod ownership;
 mod policies;
+mod rights;
 mod support;
 mod watches;

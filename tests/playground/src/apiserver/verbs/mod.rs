@@ -17,6 +17,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::api::Api;
+use super::authorisation;
 use super::convert;
 use super::http::{Request, Response, Target, response};
 use super::object;
@@ -65,6 +66,7 @@ impl Call<'_> {
 
 /// Answers a request for a resource.
 pub(crate) async fn dispatch(api: &Arc<Api>, request: &Request, mut target: Target) -> ApiResult<Response> {
+    authorisation::check(api, request, &target)?;
     // The old form of watching, /api/v1/watch/..., is not served.
     let found = api.resource(&target.group, &target.version, &target.plural);
     let resource = found.ok_or_else(ApiError::no_such_resource)?;

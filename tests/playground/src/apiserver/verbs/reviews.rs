@@ -1,4 +1,4 @@
-//! Reviews, answered at once: everybody may do everything here, and tokens are this server's own.
+//! Reviews, answered at once: they say that everybody may do everything here, and tokens are this server's own.
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
