@@ -1,5 +1,6 @@
 //! A round of scrapes against real sockets, with the operator's own scraper.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, mpsc};
@@ -83,6 +84,7 @@ fn subject(index: usize, pods: usize) -> Subject {
     Subject {
         namespace: format!("team-{}", index % 100),
         template: "7c9d8b6f5d".to_owned(),
+        software: BTreeMap::new(),
         desired_replicas: pods as u32,
         pods: (0..pods)
             .map(|pod_index| Arc::new(pod(&name, index, pod_index, pods)))

@@ -10,6 +10,9 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
+/// A watch is begun anew after this time; a dead connection is not noticed otherwise.
+const WATCH_SECONDS: u32 = 60;
+
 /// Changes of the watched objects. What they are now is read anew: an event may be old.
 pub(crate) struct Changes {
     events: SelectAll<BoxStream<'static, ()>>,
@@ -26,7 +29,9 @@ impl Changes {
     where
         K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
     {
-        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let config = watcher::Config::default()
+            .timeout(WATCH_SECONDS)
+            .fields(&format!("metadata.name={name}"));
         let events = watcher(api, config)
             .default_backoff()
             .filter_map(async |event| match event {

@@ -2,16 +2,24 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use kube::api::Api;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tracing::{debug, info, warn};
 
 use super::index::Index;
+
+/// Answers of 404 in a row after which a kind is taken to be removed, and not the API server to be starting.
+const TIMES_GONE: u32 = 4;
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How one kind is followed.
 pub struct Follow<K, V> {
@@ -42,21 +50,30 @@ where
     V: PartialEq + Send + Sync + 'static,
 {
     /// Follows the kind until it is dropped. Errors of the API server, its absence and 410 Gone are waited out with a
-    /// growing delay; what is known stays in force meanwhile.
+    /// growing delay; what is known stays in force meanwhile. Of a kind that the API server does not serve any more,
+    /// asked a few times, nothing is left.
     pub async fn run(self) {
         let mut listed = Vec::new();
-        let mut failing = false;
-        let mut events = Box::pin(watcher(self.api.clone(), self.config.clone()).default_backoff());
+        let (mut failing, mut gone) = (false, 0);
+        let mut events = Box::pin(watcher(self.api.clone(), self.config.clone()).backoff(Pauses::default()));
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
+                    gone = 0;
                     if failing {
                         info!(kind = self.kind, "watching again");
                         failing = false;
                     }
                     self.apply(event, &mut listed);
                 }
-                Err(error) => self.failed(&error, &mut failing),
+                Err(error) => {
+                    self.failed(&error, &mut failing);
+                    gone = if is_removed(&error) { gone + 1 } else { 0 };
+                    if gone == TIMES_GONE {
+                        warn!(kind = self.kind, "no longer served: its objects are gone");
+                        self.index.replace(Vec::new());
+                    }
+                }
             }
         }
     }
@@ -109,6 +126,35 @@ pub fn kept<K, V: PartialEq>(keep: fn(K, Option<&V>) -> V, object: K, before: Op
     match before {
         Some(before) if *before == value => before,
         _ => Arc::new(value),
+    }
+}
+
+/// Whether the API server said that it does not serve a kind which was listed before.
+fn is_removed(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 404,
+        watcher::Error::WatchError(status) => status.code == 404,
+        _ => false,
+    }
+}
+
+/// Pauses after failures: half a second, doubled up to five. Caches are stale for no longer once the API server is back.
+#[derive(Default)]
+struct Pauses(u32);
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = SHORTEST_PAUSE * (1 << self.0.min(4));
+        self.0 += 1;
+        Some(pause.min(LONGEST_PAUSE))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.0 = 0;
     }
 }
 

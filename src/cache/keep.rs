@@ -9,8 +9,8 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::{Resource, ResourceExt};
 use valence_webhook::Plan;
 
-use super::plan;
 use super::pods::PackedPod;
+use super::{plan, software};
 use crate::api::objective::{ObjectiveError, ServiceLevelObjectiveSpec};
 use crate::api::selector::CompiledSelector;
 use crate::api::{Recommendation, ServiceLevelObjective};
@@ -69,6 +69,7 @@ pub struct KnownRecommendation {
 /// A Deployment without the fields that nobody asks for.
 pub fn deployment(mut object: Deployment, _: Option<&Deployment>) -> Deployment {
     trim_metadata(&mut object);
+    software::note(&mut object);
     if let Some(pod) = &mut object.spec.template.spec {
         pod.volumes = None;
         trim_containers(&mut pod.containers);

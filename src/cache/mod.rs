@@ -8,6 +8,7 @@ pub mod keep;
 pub mod plan;
 mod plans;
 pub mod pods;
+pub mod software;
 mod vertical;
 
 use std::collections::BTreeMap;
@@ -63,56 +64,65 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts following everything; the tasks end when the set is dropped.
-    pub fn follow(&self, client: &Client, tasks: &mut JoinSet<()>) {
-        self.follow_workloads(client, tasks);
-        self.follow_own(client, tasks);
-        self.follow_constraints(client, tasks);
+    /// Starts following everything; the tasks end when the set is dropped. A watch is begun anew after `watch_seconds`, so
+    /// that a connection which died unnoticed leaves nothing stale for longer.
+    pub fn follow(&self, client: &Client, watch_seconds: u32, tasks: &mut JoinSet<()>) {
+        let source = Source { client, watch_seconds };
+        self.follow_workloads(&source, tasks);
+        self.follow_own(&source, tasks);
+        self.follow_constraints(&source, tasks);
     }
 
-    fn follow_workloads(&self, client: &Client, tasks: &mut JoinSet<()>) {
-        tasks.spawn(one("Deployment", client, &self.deployments, keep::deployment).run());
-        tasks.spawn(one("ReplicaSet", client, &self.replica_sets, keep::replica_set).run());
-        let mut pods = one("Pod", client, &self.pods, keep::pod);
+    fn follow_workloads(&self, source: &Source<'_>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(source.one("Deployment", &self.deployments, keep::deployment).run());
+        tasks.spawn(source.one("ReplicaSet", &self.replica_sets, keep::replica_set).run());
+        let mut pods = source.one("Pod", &self.pods, keep::pod);
         pods.config = pods.config.fields(NOT_ENDED);
         tasks.spawn(pods.run());
-        tasks.spawn(one("Service", client, &self.services, keep::whole).run());
-        tasks.spawn(one("Namespace", client, &self.namespaces, keep::namespace).run());
+        tasks.spawn(source.one("Service", &self.services, keep::whole).run());
+        tasks.spawn(source.one("Namespace", &self.namespaces, keep::namespace).run());
     }
 
-    fn follow_own(&self, client: &Client, tasks: &mut JoinSet<()>) {
-        tasks.spawn(one("ServiceLevelObjective", client, &self.objectives, keep::objective).run());
-        tasks.spawn(one("Recommendation", client, &self.recommendations, keep::recommendation).run());
+    fn follow_own(&self, source: &Source<'_>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(
+            source
+                .one("ServiceLevelObjective", &self.objectives, keep::objective)
+                .run(),
+        );
+        tasks.spawn(
+            source
+                .one("Recommendation", &self.recommendations, keep::recommendation)
+                .run(),
+        );
     }
 
-    fn follow_constraints(&self, client: &Client, tasks: &mut JoinSet<()>) {
+    fn follow_constraints(&self, source: &Source<'_>, tasks: &mut JoinSet<()>) {
         tasks.spawn(
-            one(
-                "HorizontalPodAutoscaler",
-                client,
-                &self.horizontal_pod_autoscalers,
-                keep::whole,
-            )
-            .maybe()
-            .run(),
+            source
+                .one("HorizontalPodAutoscaler", &self.horizontal_pod_autoscalers, keep::whole)
+                .maybe()
+                .run(),
         );
-        tasks.spawn(one("LimitRange", client, &self.limit_ranges, keep::whole).maybe().run());
+        tasks.spawn(source.one("LimitRange", &self.limit_ranges, keep::whole).maybe().run());
         tasks.spawn(
-            one("ResourceQuota", client, &self.resource_quotas, keep::whole)
+            source
+                .one("ResourceQuota", &self.resource_quotas, keep::whole)
                 .maybe()
                 .run(),
         );
         tasks.spawn(
-            one("NetworkPolicy", client, &self.network_policies, keep::whole)
+            source
+                .one("NetworkPolicy", &self.network_policies, keep::whole)
                 .maybe()
                 .run(),
         );
         tasks.spawn(
-            one("PodDisruptionBudget", client, &self.disruption_budgets, keep::whole)
+            source
+                .one("PodDisruptionBudget", &self.disruption_budgets, keep::whole)
                 .maybe()
                 .run(),
         );
-        tasks.spawn(vertical::follow(client, &self.vertical_pod_autoscalers).run());
+        tasks.spawn(vertical::follow(source.client, source.config(), &self.vertical_pod_autoscalers).run());
     }
 
     /// Whether everything has been listed once.
@@ -145,18 +155,30 @@ impl Cluster {
     }
 }
 
-/// One kind over all namespaces.
-fn one<K, V>(kind: &'static str, client: &Client, index: &Arc<Index<V>>, keep: fn(K, Option<&V>) -> V) -> Follow<K, V>
-where
-    K: kube::Resource,
-    K::DynamicType: Default,
-{
-    Follow {
-        api: Api::all(client.clone()),
-        config: watcher::Config::default(),
-        index: Arc::clone(index),
-        keep,
-        optional: false,
-        kind,
+/// Where everything is followed.
+struct Source<'c> {
+    client: &'c Client,
+    watch_seconds: u32,
+}
+
+impl Source<'_> {
+    /// One kind over all namespaces.
+    fn one<K, V>(&self, kind: &'static str, index: &Arc<Index<V>>, keep: fn(K, Option<&V>) -> V) -> Follow<K, V>
+    where
+        K: kube::Resource,
+        K::DynamicType: Default,
+    {
+        Follow {
+            api: Api::all(self.client.clone()),
+            config: self.config(),
+            index: Arc::clone(index),
+            keep,
+            optional: false,
+            kind,
+        }
+    }
+
+    fn config(&self) -> watcher::Config {
+        watcher::Config::default().timeout(self.watch_seconds)
     }
 }

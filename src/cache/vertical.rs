@@ -21,11 +21,15 @@ pub struct ActiveAutoscaler {
 }
 
 /// Follows the kind where the cluster serves it.
-pub fn follow(client: &Client, index: &Arc<Index<ActiveAutoscaler>>) -> Follow<DynamicObject, ActiveAutoscaler> {
+pub fn follow(
+    client: &Client,
+    config: watcher::Config,
+    index: &Arc<Index<ActiveAutoscaler>>,
+) -> Follow<DynamicObject, ActiveAutoscaler> {
     let kind = GroupVersionKind::gvk("autoscaling.k8s.io", "v1", "VerticalPodAutoscaler");
     Follow {
         api: Api::all_with(client.clone(), &ApiResource::from_gvk(&kind)),
-        config: watcher::Config::default(),
+        config,
         index: Arc::clone(index),
         keep,
         optional: true,

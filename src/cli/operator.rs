@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use valence_certs::{Certificates, Managed, Options as CertificateOptions, Source};
+use valence_certs::{Certificates, ClientAuthentication, Managed, Options as CertificateOptions, Source};
 use valence_webhook::{Admission, Plans, notices};
 
 use super::capabilities;
@@ -68,9 +68,12 @@ impl Operator {
     /// When no API server is configured or a port is taken.
     pub async fn start(arguments: Arguments) -> anyhow::Result<Self> {
         valence_certs::install_crypto_provider();
-        let client = client().await?;
+        let client = client(arguments.watch_timeout).await?;
         let (retire, close) = (CancellationToken::new(), CancellationToken::new());
-        let options = CertificateOptions::new(certificates(&arguments));
+        let options = CertificateOptions {
+            client_authentication: client_authentication(&arguments),
+            ..CertificateOptions::new(certificates(&arguments))
+        };
         let certificates = Certificates::start(client.clone(), options, close.clone())?;
         let mut operator = Self {
             cluster: Arc::new(Cluster::default()),
@@ -81,7 +84,8 @@ impl Operator {
             close,
             arguments,
         };
-        operator.cluster.follow(&client, &mut operator.followers);
+        let watch_seconds = u32::try_from(operator.arguments.watch_timeout.as_secs().max(1)).unwrap_or(60);
+        operator.cluster.follow(&client, watch_seconds, &mut operator.followers);
         operator.open(&client).await?;
         Ok(operator)
     }
@@ -241,12 +245,19 @@ fn certificates(arguments: &Arguments) -> Source {
             name: CERTIFICATES.to_owned(),
         };
     }
-    Source::Managed(Managed::for_service(
-        namespace,
-        WEBHOOK_SERVICE,
-        CERTIFICATES,
-        CONFIGURATION,
-    ))
+    let mut managed = Managed::for_service(namespace, WEBHOOK_SERVICE, CERTIFICATES, CONFIGURATION);
+    if arguments.hurried {
+        managed.lifetimes.settle = Duration::from_secs(2);
+        managed.lifetimes.retire = Duration::from_secs(4);
+    }
+    Source::Managed(managed)
+}
+
+fn client_authentication(arguments: &Arguments) -> Option<ClientAuthentication> {
+    Some(ClientAuthentication {
+        authorities: arguments.client_ca.clone()?,
+        names: arguments.client_names.clone(),
+    })
 }
 
 /// What is missing before admission can be served by this replica.
@@ -265,13 +276,16 @@ fn missing(cluster: &Cluster, certificates: &Certificates, retire: &Cancellation
     missing
 }
 
-async fn client() -> anyhow::Result<Client> {
+async fn client(watch_timeout: Duration) -> anyhow::Result<Client> {
     let mut config = Config::infer()
         .await
         .context("no API server is configured: neither a service account nor a kubeconfig was found")?;
-    // Watches bring their own timeout; a request that hangs must not hold up a cycle for minutes.
+    // A request that hangs must not hold up a cycle for minutes.
     config.connect_timeout = Some(Duration::from_secs(5));
     config.write_timeout = Some(Duration::from_secs(15));
+    // Whoever is silent for longer than a watch lasts is no longer there, whatever the socket says.
+    config.read_timeout = Some(watch_timeout + Duration::from_secs(15));
+    config.reset_reader_on_write = true;
     // kube-rs would ask again after 429 and 503, for minutes in the end; here the next cycle does.
     config.default_retry = false;
     Ok(Client::try_from(config)?)

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -49,6 +50,21 @@ pub struct Arguments {
     #[arg(long, env = "VALENCE_EXTERNAL_CERTIFICATES")]
     pub external_certificates: bool,
 
+    /// Ask callers of the webhook for a certificate of a CA in this file (PEM), which may change at any time. The API server
+    /// shows one when its admission configuration names a kubeconfig with it.
+    #[arg(long, env = "VALENCE_CLIENT_CA", value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
+
+    /// Common or DNS names of which the caller's certificate must carry one; without any, every certificate of the CA will do.
+    #[arg(
+        long = "client-name",
+        env = "VALENCE_CLIENT_NAMES",
+        value_delimiter = ',',
+        value_name = "NAME",
+        requires = "client_ca"
+    )]
+    pub client_names: Vec<String>,
+
     /// Inject ordinary containers even where the cluster runs native sidecars: for load balancers and network plug-ins
     /// that do not find the named ports of init containers.
     #[arg(long, env = "VALENCE_ORDINARY_SIDECARS")]
@@ -75,7 +91,12 @@ pub struct Arguments {
     #[command(flatten)]
     pub prices: Prices,
 
-    /// Shorten the waits of the model to those of a demonstration of a few minutes.
+    /// How long a watch lasts before it is begun anew: how stale the caches get when a connection dies unnoticed.
+    #[arg(long, env = "VALENCE_WATCH_TIMEOUT", default_value = "1m", value_parser = interval, hide = true)]
+    pub watch_timeout: Duration,
+
+    /// Shorten the waits of the model, and the pauses in a rotation of certificates, to those of a demonstration of a few
+    /// minutes.
     #[arg(long, env = "VALENCE_HURRIED", hide = true)]
     pub hurried: bool,
 
@@ -151,6 +172,8 @@ impl Arguments {
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
+            // It would be told on standard error, which panics where that cannot be written: on a full disk.
+            .log_internal_errors(false)
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false);
         // A second subscriber can only be met in a test; the first one stays.

@@ -106,6 +106,15 @@ impl Advisor {
         self.planner.state.unwrap_or(ModelState::Cold)
     }
 
+    /// Seconds of learning since the first window, or since the application last changed; 0 before either.
+    #[must_use]
+    pub fn learnt_seconds(&self, now_seconds: f64) -> f64 {
+        if self.model.since <= 0.0 {
+            return 0.0;
+        }
+        (now_seconds - self.model.since.max(self.model.drift_at)).max(0.0)
+    }
+
     /// How every objective has been kept, in the order of the objectives.
     #[must_use]
     pub fn compliance(&self) -> Vec<Compliance> {

@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 
 use super::lease::Leadership;
 use super::pulse::Pulse;
+use super::software::Software;
 use super::subjects::{self, Key, Matched};
 use crate::cache::Cluster;
 use crate::clock::Clock;
@@ -39,6 +40,8 @@ pub struct Measurer {
     pub clock: Clock,
     /// Time between two rounds.
     pub interval: Duration,
+    /// What the pods of each Deployment run.
+    pub software: BTreeMap<Key, Software>,
     /// Beats with every round.
     pub pulse: Pulse,
 }
@@ -104,9 +107,11 @@ impl Measurer {
         let matched = knows.then(|| subjects::matched(&self.cluster));
         let subjects: Vec<Subject> = matched
             .iter()
-            .flat_map(BTreeMap::values)
-            .map(|one| one.subject.clone())
+            .flat_map(BTreeMap::iter)
+            .map(|(key, one)| self.software.entry(key.clone()).or_default().subject(one))
             .collect();
+        self.software
+            .retain(|key, _| matched.as_ref().is_some_and(|matched| matched.contains_key(key)));
         let clock = self.clock;
         let round = self.scraper.round(&subjects, || clock.now_seconds()).await;
         Measured { matched, round }

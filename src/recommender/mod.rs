@@ -12,6 +12,7 @@ mod orphans;
 pub mod pulse;
 mod sidecars;
 mod slo;
+mod software;
 mod status;
 mod subjects;
 mod write;
@@ -50,9 +51,13 @@ use write::{WriteError, Writer};
 /// Requests to the API server under way at any time.
 const AT_ONCE: usize = 16;
 
-/// A status whose decision did not change is written again after this many decision intervals: its measurements moved,
-/// and a successor shall not relearn more than that.
+/// A status whose decision did not change is written again after at most this many decision intervals: its measurements
+/// moved, and a successor shall not relearn more than that.
 const REFRESH_INTERVALS: u32 = 4;
+
+/// Nor more than this share of what a young model has learnt. A kill then costs a model of a quarter of an hour a minute,
+/// one of two minutes a window, and a write for every workload and interval is only paid for while it is young.
+const MOST_RELEARNT: f64 = 1.0 / 16.0;
 
 /// The loop is taken for dead when it has not got on for so many intervals, and for at least so long.
 const PATIENCE_INTERVALS: u32 = 4;
@@ -129,6 +134,7 @@ impl Recommender {
             scraper: Scraper::new(client.clone(), options.scrape_interval, metrics.scrapes.clone()),
             clock,
             interval: options.scrape_interval,
+            software: BTreeMap::new(),
             pulse: measuring.clone(),
         };
         Self {
@@ -357,7 +363,8 @@ impl Recommender {
                 },
             );
             let mut status = status::compose(managed, one, &decision, now);
-            let refresh = self.options.decision_interval * REFRESH_INTERVALS;
+            let learnt_seconds = managed.advisor().learnt_seconds(now_seconds);
+            let refresh = refresh(learnt_seconds, self.options.decision_interval);
             if acts && (is_due(managed, &status, refresh) || was_changed(&self.cluster, key, managed)) {
                 status.checkpoint = managed.advisor().checkpoint();
                 statuses.push((key.clone(), status));
@@ -538,6 +545,14 @@ impl Recommender {
     }
 }
 
+/// How long what was learnt may go unwritten.
+fn refresh(learnt_seconds: f64, decision_interval: Duration) -> Duration {
+    let interval = decision_interval.as_secs_f64();
+    // Decisions come on ticks: half of one earlier is the tick that is meant.
+    let wanted = (learnt_seconds * MOST_RELEARNT).clamp(interval, f64::from(REFRESH_INTERVALS) * interval);
+    Duration::from_secs_f64(wanted - interval / 2.0)
+}
+
 /// Whether a status is to be written: its decision changed, or the last write is a while ago.
 fn is_due(managed: &Managed, status: &RecommendationStatus, refresh: Duration) -> bool {
     match &managed.written {
@@ -592,4 +607,20 @@ fn is_owned_by(recommendation: &Recommendation, matched: &Matched) -> bool {
 
 fn about(matched: &Matched) -> ObjectReference {
     matched.deployment.object_ref(&())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kill_costs_a_young_model_little() {
+        let interval = Duration::from_secs(15);
+        let ticks = |learnt: f64| (refresh(learnt, interval).as_secs_f64() / 15.0).ceil();
+        assert_eq!(ticks(0.0), 1.0);
+        assert_eq!(ticks(240.0), 1.0);
+        assert_eq!(ticks(600.0), 2.0);
+        assert_eq!(ticks(960.0), 4.0);
+        assert_eq!(ticks(1e9), 4.0);
+    }
 }

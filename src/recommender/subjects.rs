@@ -35,8 +35,10 @@ pub struct Matched {
     pub bounds: Bounds,
     /// Annotations whose value is ignored.
     pub ignored: Vec<InvalidAnnotation>,
-    /// What to scrape.
+    /// What to scrape, software by the hash of its template.
     pub subject: Subject,
+    /// The newest revision.
+    pub revision: u64,
     /// A HorizontalPodAutoscaler that owns the replicas.
     pub horizontal: Option<String>,
     /// Whether its owner lets the model set the bounds of that autoscaler.
@@ -129,13 +131,11 @@ impl Surroundings {
             .collect();
         pods.sort_by_key(|pod| pod.name_any());
         let caps = self.caps(cluster, &pods);
+        let (revision, template) = self.templates.get(&name).cloned().unwrap_or_default();
         let subject = Subject {
             namespace: self.namespace.clone(),
-            template: self
-                .templates
-                .get(&name)
-                .map(|(_, template)| template.clone())
-                .unwrap_or_default(),
+            template,
+            software: BTreeMap::new(),
             desired_replicas: desired_replicas(&deployment),
             pods,
             name: name.clone(),
@@ -156,6 +156,7 @@ impl Surroundings {
                     .as_ref()
                     .is_some_and(|one| !Pending::of_autoscaler(cluster, one).is_empty()),
             horizontal: horizontal.map(|one| one.name_any()),
+            revision,
             steers_horizontal: wishes.manage_horizontal,
             vertical,
             caps,

@@ -3,6 +3,7 @@
 pub mod events;
 pub mod metrics;
 pub mod page;
+mod serve;
 pub mod statsd;
 pub mod status;
 pub mod words;

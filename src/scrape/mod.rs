@@ -28,6 +28,9 @@ use lanes::{Failure, Lanes, Pace};
 use resource_metrics::NamespaceUsage;
 use window::{Beginning, Stamped, Tracks, Window};
 
+/// Label of a pod with the hash of the template that it was made from.
+pub const TEMPLATE_HASH: &str = "pod-template-hash";
+
 /// Namespaces whose resource metrics are fetched at any time.
 const NAMESPACES_AT_ONCE: usize = 8;
 
@@ -41,8 +44,10 @@ pub struct Subject {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Hash of the pod template in force.
+    /// What stands for the software in force.
     pub template: String,
+    /// The same for pods, by the hash of their template; the hash itself where there is none.
+    pub software: BTreeMap<String, String>,
     /// Replicas that it asks for.
     pub desired_replicas: u32,
     /// Its pods.
@@ -230,7 +235,7 @@ impl Scraper {
             };
             observation
                 .pods
-                .push(self.observe_pod(pod, window.as_ref(), usage, now_seconds));
+                .push(self.observe_pod(subject, pod, window.as_ref(), usage, now_seconds));
             if let Some(window) = window {
                 observation.latency.merge(&window.latency);
                 observation.failures += window.failures;
@@ -244,6 +249,7 @@ impl Scraper {
 
     fn observe_pod(
         &mut self,
+        subject: &Subject,
         pod: &Pod,
         window: Option<&Window>,
         usage: &NamespaceUsage,
@@ -251,7 +257,7 @@ impl Scraper {
     ) -> PodObservation {
         PodObservation {
             name: pod.name_any(),
-            template: pod.labels().get("pod-template-hash").cloned().unwrap_or_default(),
+            template: software_of(subject, pod),
             phase: pods::phase(pod, now_seconds),
             created_at_seconds: pods::created_at_seconds(pod),
             ready_at_seconds: pods::ready_at_seconds(pod),
@@ -287,6 +293,11 @@ impl Scraper {
             })
             .collect()
     }
+}
+
+fn software_of(subject: &Subject, pod: &Pod) -> String {
+    let hash = pod.labels().get(TEMPLATE_HASH).map_or("", String::as_str);
+    subject.software.get(hash).map_or(hash, String::as_str).to_owned()
 }
 
 fn ended_per_second(window: &Window) -> f64 {
@@ -350,6 +361,7 @@ mod tests {
             namespace: "shop".to_owned(),
             name: "web".to_owned(),
             template: String::new(),
+            software: BTreeMap::new(),
             desired_replicas: 2,
             pods: vec![pod("a"), pod("b")],
         };

@@ -8,6 +8,8 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use valence_playground::apiserver::Refusal;
 
+use crate::ask::Caller;
+use crate::beside;
 use crate::support::{SOON, Stage, condition, envoy, since};
 
 const OPERATORS: &str = "app.kubernetes.io/component=operator";
@@ -48,13 +50,65 @@ async fn an_unwell_api_server_costs_nothing_that_was_learnt() {
     definition_removed_and_restored(&stage).await;
 }
 
+/// What an outage of ten minutes does that a short one does not: trust in the Lease runs out, the Lease itself runs out, and
+/// what the watches missed is no longer in the API server's history. All of it happens here, and admission does not notice.
 async fn away_and_back(stage: &Stage, learnt: &Value) {
-    let faults = stage.playground.server().faults();
-    faults.set_unreachable(true);
-    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
-    faults.clear();
+    let server = stage.playground.server();
+    let operator = &stage.playground.pods("valence-system", OPERATORS).await.unwrap()[0];
+    let address: std::net::IpAddr = operator
+        .status
+        .as_ref()
+        .unwrap()
+        .pod_ip
+        .as_ref()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let sample = async |name: &str| {
+        sample(&address.to_string(), name)
+            .await
+            .ok_or_else(|| format!("no {name}"))
+    };
+    let caller = Caller::trusting(&beside::authority(&stage.client()).await);
+    let review = beside::review_of(&stage.pods().await[0].owner_references()[0].name);
+    let admitted = async || {
+        let answer = caller.ask((address, 8443).into(), &review).await.unwrap();
+        assert!(beside::is_patched(&answer), "{answer}");
+    };
+    const REQUESTS: &str = "valence_slo_http_requests_total{";
+    let counted = sample(REQUESTS).await.unwrap();
+    server.faults().set_unreachable(true);
+    valence_playground::until("a lapsed Lease", SOON, || async {
+        admitted().await;
+        let leads = sample("valence_leader").await?;
+        if leads == 0.0 { Ok(()) } else { Err(leads.to_string()) }
+    })
+    .await
+    .unwrap();
+    // Beyond the Lease's own time, counted from its last renewal.
+    let lapsed = std::time::Instant::now();
+    let scraped = sample("valence_scrape_round_duration_seconds_count").await.unwrap();
+    valence_playground::until("an outage beyond the Lease, measured on", SOON, || async {
+        admitted().await;
+        let now = sample("valence_scrape_round_duration_seconds_count").await?;
+        let long = lapsed.elapsed() > std::time::Duration::from_secs(6);
+        if long && now >= scraped + 3.0 {
+            Ok(())
+        } else {
+            Err(format!("{now} after {scraped}"))
+        }
+    })
+    .await
+    .unwrap();
+    server.compact();
+    server.faults().clear();
     let after = decides_again(stage, learnt).await;
-    assert!(after["model"]["cpu_per_request_seconds"].is_number(), "{after}");
+    assert_eq!(since(&after), since(learnt), "the model began anew: {after}");
+    let now = sample(REQUESTS).await.unwrap();
+    assert!(
+        now > counted,
+        "what was counted before and during the outage is lost: {now} after {counted}"
+    );
 }
 
 /// Watches that lag behind are told 410 Gone and list anew: a change made meanwhile is not missed.
@@ -244,6 +298,14 @@ fn signal(process: u32, name: &str) {
 async fn writes(stage: &Stage, pod: &str, outcome: &str) -> Option<f64> {
     let sample = format!("valence_status_writes_total{{kind=\"Recommendation\",outcome=\"{outcome}\"}}");
     metric(stage, pod, &sample).await
+}
+
+/// The first sample of an operator's metrics that begins like this.
+async fn sample(address: &str, begins: &str) -> Option<f64> {
+    let text = crate::support::get(&format!("http://{address}:8080/metrics")).await?;
+    text.lines()
+        .find(|line| line.starts_with(begins))
+        .and_then(|line| line.rsplit(' ').next()?.parse().ok())
 }
 
 /// A sample of an operator's metrics; `None` while it does not answer or has none.

@@ -42,6 +42,7 @@ async fn a_live_deployment_follows_its_load() {
     a_restart_continues(&stage).await;
     zero_is_left_alone(&stage).await;
     released_it_gets_its_own_number_back(&stage).await;
+    crate::rights::are_all_needed(&stage.asked());
 }
 
 async fn follows_the_load(stage: &Stage) {

@@ -12,6 +12,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
+use valence_playground::apiserver::Asked;
 use valence_playground::load::{Generator, Settings, Shape};
 use valence_playground::{Options, Playground, tools};
 
@@ -82,6 +83,13 @@ impl Stage {
             .pods_ready("valence-system", operators, replicas, SOON)
             .await
             .unwrap();
+    }
+
+    /// What the operator asked the API server for until now.
+    pub fn asked(&self) -> Vec<Asked> {
+        let mut asked = self.playground.server().asked();
+        asked.retain(|asked| asked.user == "system:serviceaccount:valence-system:valence");
+        asked
     }
 
     pub fn client(&self) -> Client {
@@ -180,6 +188,17 @@ impl Stage {
         })
         .await
         .unwrap()
+    }
+}
+
+/// Whatever a test was about: the rights of the manifests were enough.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let refused: Vec<_> = self.asked().into_iter().filter(|asked| !asked.granted).collect();
+        assert!(
+            refused.is_empty() || std::thread::panicking(),
+            "the operator asked for what its roles do not grant: {refused:?}"
+        );
     }
 }
 

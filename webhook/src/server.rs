@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -10,6 +11,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::{StatusCode, header};
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -20,12 +22,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::{Admission, Answer, Endpoint};
+use crate::places::Places;
 use crate::review::ReviewError;
 
 /// Largest review that is read. The API server's own limit for an object is 1.5 MiB in etcd, and an update carries two.
 pub const MOST_BODY_BYTES: usize = 4 << 20;
 
-/// Longest time that a TLS handshake, and the head of a request, may take.
+/// Connections of one caller. An API server needs one or a few of HTTP/2, and one for each review under way of HTTP/1.1.
+const CONNECTIONS_EACH: usize = 512;
+
+/// Connections in all: some tens of kilobytes each.
+const CONNECTIONS: usize = 2048;
+
+/// Longest time that a TLS handshake, the head of a request, and its body may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Longest time that requests in progress get when the server stops.
@@ -50,11 +59,12 @@ pub fn router(admission: Arc<Admission>) -> Router {
 
 async fn answer(admission: Arc<Admission>, endpoint: Endpoint, request: Request) -> Response {
     let started = Instant::now();
-    let Ok(body) = to_bytes(request.into_body(), MOST_BODY_BYTES).await else {
+    let body = tokio::time::timeout(PATIENCE, to_bytes(request.into_body(), MOST_BODY_BYTES)).await;
+    let Ok(Ok(body)) = body else {
         admission.refused(endpoint, started);
         return (
             StatusCode::PAYLOAD_TOO_LARGE,
-            "the review is too large, or was cut off\n",
+            "the review is too large, too slow, or was cut off\n",
         )
             .into_response();
     };
@@ -107,12 +117,12 @@ pub async fn serve_router(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let acceptor = TlsAcceptor::from(with_protocols(tls));
-    let connections = TaskTracker::new();
+    let (places, connections) = (Places::new(CONNECTIONS_EACH, CONNECTIONS), TaskTracker::new());
     loop {
-        let stream = tokio::select! {
+        let (stream, caller) = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -120,8 +130,13 @@ pub async fn serve_router(
                 }
             },
         };
+        let Some(place) = places.take(caller.ip()) else {
+            tracing::debug!(%caller, "too many connections");
+            continue;
+        };
         let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
         connections.spawn(async move {
+            let _place = place;
             if let Err(error) = connection(stream, acceptor, router, stop).await {
                 tracing::debug!(%error, "connection ended");
             }
@@ -159,11 +174,25 @@ async fn connection(
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(KEEP_ALIVE));
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let (asked, inner) = (AtomicBool::new(false), TowerToHyperService::new(router));
+    let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
+        inner.call(request)
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = silence(&asked) => return Err("nothing was asked".into()),
     }
     connection.await
+}
+
+/// Ends when nothing was asked in time; whoever asked once is bounded by the protocol.
+async fn silence(asked: &AtomicBool) {
+    tokio::time::sleep(PATIENCE).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
 }

@@ -37,10 +37,7 @@ pub async fn serve(
     liveness: Liveness,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let router = router(metrics, readiness, liveness);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+    crate::report::serve::serve(listener, router(metrics, readiness, liveness), stop).await
 }
 
 /// The routes.

@@ -43,9 +43,7 @@ pub async fn serve(
     prices: Prices,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(board, prices))
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+    super::serve::serve(listener, router(board, prices), stop).await
 }
 
 /// The routes of the page.

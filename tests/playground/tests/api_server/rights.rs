@@ -54,8 +54,8 @@ async fn a_service_account_may_do_what_a_role_grants_and_nothing_else() {
     )
     .await;
     assert!(everywhere.list(&ListParams::default()).await.is_ok());
-    let deleted = everywhere.delete("web", &DeleteParams::default());
-    assert_eq!(refusal(deleted.await).code, 403);
+    let deleted = everywhere.delete("web", &DeleteParams::default()).await;
+    assert_eq!(refusal(deleted).code, 403);
     let asked = cluster.server.asked();
     let of = |verb: &str| {
         asked
