@@ -198,6 +198,48 @@ fn the_same_inputs_give_the_same_decisions() {
     assert_eq!(run(), run());
 }
 
+/// Ones for noughts, so that whatever is left out of a checkpoint shows.
+fn filled(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    match value {
+        Value::Number(number) if number.as_f64() == Some(0.0) => *value = 1.into(),
+        Value::Array(values) => values.iter_mut().for_each(filled),
+        Value::Object(values) => values.values_mut().for_each(filled),
+        _ => {}
+    }
+}
+
+#[test]
+fn whatever_is_in_a_checkpoint_is_in_the_next_one() {
+    let objectives = vec![objective()];
+    let (mut toy, mut advisor) = (Toy::new(8, 200.0), advisor(objectives.clone()));
+    toy.steps(&mut advisor, 200);
+    let text = advisor.checkpoint();
+    let (version, body) = text.split_once(':').unwrap();
+    let mut saved: serde_json::Value = serde_json::from_str(body).unwrap();
+    for name in [
+        "pace",
+        "reaction",
+        "trusted",
+        "sizes",
+        "sized_at",
+        "drift_at",
+        "most_used",
+        "capacity",
+        "starting",
+    ] {
+        filled(&mut saved[name]);
+    }
+    saved["larger"] = saved["plan"].clone();
+    let text = format!("{version}:{saved}");
+    let restored = Advisor::restore(&text, objectives, Bounds::default(), Settings::default()).unwrap();
+    let again = restored.checkpoint();
+    let again: serde_json::Value = serde_json::from_str(again.split_once(':').unwrap().1).unwrap();
+    for (name, value) in saved.as_object().unwrap() {
+        assert_eq!(format!("{}", again[name]), format!("{value}"), "{name}");
+    }
+}
+
 #[test]
 fn a_restart_loses_nothing() {
     let objectives: Vec<Objective> = [0.5, 0.75, 0.9, 0.95, 0.99]

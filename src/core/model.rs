@@ -109,8 +109,8 @@ impl Model {
         }
         let drifted = self.learn_resources(&window, settings);
         self.learn_load(&window, settings);
-        self.learn_latency(&window, observation, objectives, settings);
         self.window = Some(window);
+        self.learn_latency(observation, objectives, settings);
         if drifted && !changed {
             self.drift(observation.at_seconds);
         }
@@ -310,30 +310,30 @@ impl Model {
         self.highest_load = self.highest_load.max(window.load);
     }
 
-    fn learn_latency(
-        &mut self,
-        window: &Window,
-        observation: &Observation,
-        objectives: &[Objective],
-        settings: &Settings,
-    ) {
-        self.recent.add(window.at, &observation.latency);
+    fn learn_latency(&mut self, observation: &Observation, objectives: &[Objective], settings: &Settings) {
+        let Some((at, seconds, trust)) = self
+            .window
+            .as_ref()
+            .map(|window| (window.at, window.seconds, window.trust))
+        else {
+            return;
+        };
+        self.recent.add(at, &observation.latency);
         for (tracker, objective) in self.trackers.iter_mut().zip(objectives) {
             tracker
                 .budget
-                .add(evidence::count(&observation.latency, objective), window.seconds);
+                .add(evidence::count(&observation.latency, objective), seconds);
         }
-        self.window = Some(window.clone());
         self.learn_size(objectives, settings);
         let Some(utilisation) = self.utilisation(settings) else {
             return;
         };
         self.most_used = self.most_used.max((utilisation * self.request).min(self.limit));
         let seen = Seen {
-            at: window.at,
+            at,
             latency: &observation.latency,
             utilisation,
-            trust: window.trust,
+            trust,
             requests_per_sample: settings.requests_per_sample,
         };
         // After a change utilisation is not known before the CPU of the new code is.
