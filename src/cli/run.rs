@@ -7,7 +7,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::operator::Operator;
 use crate::api::GoDuration;
@@ -168,18 +171,22 @@ impl Arguments {
     }
 
     fn log(&self) {
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter)
+        // Directives of levels and targets; those that match fields would link a regular expression engine.
+        let directives = std::env::var("RUST_LOG").ok();
+        let filter = directives
+            .and_then(|directives| directives.parse::<Targets>().ok())
+            .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+        let layer = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
             // It would be told on standard error, which panics where that cannot be written: on a full disk.
             .log_internal_errors(false)
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false);
+        let registry = tracing_subscriber::registry().with(filter);
         // A second subscriber can only be met in a test; the first one stays.
         let _ = match self.log_format {
-            LogFormat::Text => subscriber.try_init(),
-            LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+            LogFormat::Text => registry.with(layer).try_init(),
+            LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
         };
     }
 }

@@ -6,9 +6,7 @@ use valence_playground::apiserver::{Options, Server};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .init();
+    tracing_subscriber::fmt().init();
     let directory = std::env::args().nth(1).unwrap_or_else(|| "target/api-server".into());
     let mut options = Options::in_directory(directory);
     if let Some(port) = std::env::args().nth(2) {
