@@ -42,8 +42,12 @@ const NOTICES: usize = 1024;
 /// How often gauges are sent by StatsD.
 const STATSD_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long admission stays open after the signal to stop: endpoints need that long to forget this replica.
-const LEAVING: Duration = Duration::from_secs(3);
+/// How long admission stays open after the signal to stop: endpoints of a large cluster need that long to forget this
+/// replica on every node.
+const LEAVING: Duration = Duration::from_secs(12);
+
+/// The same on a control plane of one machine.
+const LEAVING_HURRIED: Duration = Duration::from_secs(3);
 
 /// Longest wait for what is under way at the end.
 const DRAINING: Duration = Duration::from_secs(10);
@@ -210,7 +214,8 @@ impl Operator {
             error!(?ended, "a part of the operator ended by itself");
         }
         self.retire.cancel();
-        tokio::time::sleep(LEAVING).await;
+        let hurried = self.arguments.hurried;
+        tokio::time::sleep(if hurried { LEAVING_HURRIED } else { LEAVING }).await;
         self.close.cancel();
         let drained = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAINING, drained).await.is_err() {

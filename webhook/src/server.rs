@@ -34,8 +34,12 @@ const CONNECTIONS_EACH: usize = 512;
 /// Connections in all: some tens of kilobytes each.
 const CONNECTIONS: usize = 2048;
 
-/// Longest time that a TLS handshake, the head of a request, and its body may take.
+/// Longest time that a TLS handshake, the head of the first request, and a body may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a caller of HTTP/1.1 that has asked before may keep a connection without a word: longer than the 90 s for which
+/// API servers keep theirs, so that none is closed under a review that is just being sent, which nobody would repeat.
+const IDLE: Duration = Duration::from_secs(180);
 
 /// Longest time that requests in progress get when the server stops.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -169,7 +173,7 @@ async fn connection(
     stream.set_nodelay(true)?;
     let stream = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await??;
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     builder
         .http2()
         .timer(TokioTimer::new())
