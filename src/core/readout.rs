@@ -59,8 +59,10 @@ pub struct CurvePoint {
     pub load_per_second: f64,
     /// Predicted latency in seconds at the objective's percentile.
     pub latency_seconds: f64,
-    /// Upper bound of that latency in seconds: the one that is planned by, which is wider the less error budget is left.
+    /// Upper bound of that latency in seconds (95%).
     pub upper_bound_seconds: f64,
+    /// The bound that is planned by, in seconds: the narrower, the more error budget is left.
+    pub planned_bound_seconds: f64,
 }
 
 /// What was seen near one load.
@@ -154,7 +156,7 @@ fn curve(model: &Model, objective: &Objective, tracker: &Tracker, settings: &Set
     let load = |utilisation: f64| {
         ((utilisation * model.request - work.idle) / work.per_request).max(0.0) * f64::from(window.ready)
     };
-    let factor = tracker.planning_factor(objective);
+    let (factor, planning_factor) = (tracker.conformal.factor(), tracker.planning_factor(objective));
     let safe = tracker.fit.map(|_| tracker.safe(objective, &shape).curve);
     // Beyond the requests, and beyond where the bound reaches the objective.
     let most = safe.map_or(1.2, |safe| (safe * 1.15).clamp(1.2, MOST_UTILISATION));
@@ -166,6 +168,7 @@ fn curve(model: &Model, objective: &Objective, tracker: &Tracker, settings: &Set
                 load_per_second: load(utilisation),
                 latency_seconds,
                 upper_bound_seconds: latency_seconds * factor,
+                planned_bound_seconds: latency_seconds * planning_factor,
             }
         };
         utilisations

@@ -225,6 +225,7 @@ fn curve(objective: Objective, service: f64, capacity: f64, safe: f64) -> Curve 
         load_per_second: load,
         latency_seconds: latency(load),
         upper_bound_seconds: latency(load) * 1.5,
+        planned_bound_seconds: latency(load) * 1.5,
     });
     let observed = (1..24).map(|step| {
         let load = f64::from(step) * capacity / 25.0;

@@ -144,7 +144,7 @@ fn drawing(curve: &CurveView, frame: Frame) -> Markup {
             (axes(&scale))
             @if !curve.points.is_empty() {
                 path.band d=(band(curve, &scale)) {}
-                path.bound d=(line(curve, &scale, |point| point.upper_bound_seconds)) {}
+                path.bound d=(line(curve, &scale, |point| point.planned_bound_seconds)) {}
                 path.model d=(line(curve, &scale, |point| point.latency_seconds)) {}
             }
             (observed(curve, &scale))
@@ -289,7 +289,7 @@ fn line(curve: &CurveView, scale: &Scale, latency: fn(&CurvePoint) -> f64) -> St
 
 /// The area between the prediction and its upper bound.
 fn band(curve: &CurveView, scale: &Scale) -> String {
-    let upper = drawn(curve, scale, |point| point.upper_bound_seconds);
+    let upper = drawn(curve, scale, |point| point.planned_bound_seconds);
     let lower = drawn(curve, scale, |point| point.latency_seconds);
     path(upper.into_iter().chain(lower.into_iter().rev())) + "Z"
 }
@@ -350,6 +350,7 @@ mod tests {
             load_per_second,
             latency_seconds,
             upper_bound_seconds: latency_seconds,
+            planned_bound_seconds: latency_seconds,
         };
         let scale = Scale {
             frame: WIDE,
