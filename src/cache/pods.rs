@@ -1,6 +1,6 @@
 //! Pods as they are kept: packed, since a cluster has many and few of them are managed.
 //!
-//! Of a Pod only what somebody asks for is kept, as text: some hundred bytes, where the object has twenty thousand. It is
+//! Of a Pod only what somebody asks for is kept, as text: some two kilobytes, where the object in memory has eighteen. It is
 //! unpacked for those who ask, which are the recommender about pods of managed Deployments and admission about the pods
 //! behind a Service.
 
