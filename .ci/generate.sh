@@ -55,14 +55,25 @@ content() {
     esac
 }
 
+say() { echo "generate: $*" >&2; }
+
 write() {
     local file
     for file; do
         mkdir -p "$(dirname "$file")"
         content "$file" >"$file.new"
         mv "$file.new" "$file"
-        echo "generate: $file" >&2
+        say "$file"
     done
+}
+
+counted() { say "$1: $(grep -c '^kind:' "$1") objects"; }
+
+# A generated file of deploy, and its copy at the top.
+at_the_top() {
+    write "deploy/$1"
+    cp "deploy/$1" "$1"
+    counted "$1"
 }
 
 crds=(deploy/{crds,helm/valence/files/crds}/{servicelevelobjectives,recommendations}.yaml)
@@ -71,23 +82,28 @@ chart=("${chart[@]/#*\//dashboards/}" base/{rbac,rbac-services,services,operator
 copies=("${chart[@]/#/deploy/helm/valence/files/}" deploy/overlays/servicemonitor/prometheusrule.yaml)
 
 check() {
-    local file failed=0
-    for file in "${crds[@]}" "${copies[@]}" deploy/{valence,tooling,example-workloads}.yaml; do
+    local file failed=0 all=("${crds[@]}" "${copies[@]}" deploy/{valence,tooling,example-workloads}.yaml)
+    for file in "${all[@]}"; do
         if ! diff -u --label "$file" --label "what its source makes" "$file" <(content "$file"); then
-            echo "generate: $file is stale: run make generated" >&2
+            say "$file is stale: run make generated"
             failed=1
         fi
     done
+    [ $failed = 1 ] || say "${#all[@]} files are what their sources make"
     return $failed
 }
 
 case ${1:-} in
 crds) write "${crds[@]}" ;;
-valence) write "${copies[@]}" deploy/valence.yaml && cp deploy/valence.yaml . ;;
-tooling | example-workloads) write "deploy/$1.yaml" && cp "deploy/$1.yaml" . ;;
+valence)
+    write "${copies[@]}"
+    at_the_top valence.yaml
+    ;;
+tooling | example-workloads) at_the_top "$1.yaml" ;;
 tooling-no-ms)
     header tooling-no-ms deploy/tooling/kube-state-metrics >tooling.yaml
     kubectl kustomize deploy/tooling/kube-state-metrics >>tooling.yaml
+    counted tooling.yaml
     ;;
 check) check ;;
 *) sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
