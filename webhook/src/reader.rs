@@ -12,6 +12,10 @@ use wide::u8x16;
 /// Bytes that are looked at together.
 const BLOCK: usize = 64;
 
+/// Most elements of lists, labels and annotations that are kept of one review, old object and new one together. Three bytes
+/// of JSON can become six hundred in memory; objects that people write have some tens of them.
+pub(crate) const MOST_ELEMENTS: usize = 10_000;
+
 /// Something that can be read quickly; `None` where it has to be read with more care.
 pub(crate) trait Quick<'a>: Sized {
     /// Reads it.
@@ -22,6 +26,8 @@ pub(crate) trait Quick<'a>: Sized {
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// How many more elements are kept.
+    room: usize,
 }
 
 /// Text between quotes.
@@ -46,9 +52,23 @@ impl<'a> Quoted<'a> {
 impl<'a> Reader<'a> {
     /// Reads one value that is all there is.
     pub fn whole<T: Quick<'a>>(bytes: &'a [u8]) -> Option<T> {
-        let mut reader = Self { bytes, at: 0 };
+        let mut reader = Self::new(bytes);
         let value = T::read(&mut reader)?;
         reader.peek().is_none().then_some(value)
+    }
+
+    fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            at: 0,
+            room: MOST_ELEMENTS,
+        }
+    }
+
+    /// Makes room for an element that is kept, where there is some left.
+    pub fn keep(&mut self) -> Option<()> {
+        self.room = self.room.checked_sub(1)?;
+        Some(())
     }
 
     /// The next byte that is not white space.
@@ -332,6 +352,22 @@ macro_rules! name {
 }
 pub(crate) use name;
 
+/// Whether there may be more in JSON than is kept of it: commas and opening brackets outside of text are no fewer than the
+/// elements of its lists and objects.
+pub(crate) fn has_too_much(json: &[u8]) -> bool {
+    let (mut in_text, mut escaped, mut elements) = (false, false, 0);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => elements += 1,
+            _ => {}
+        }
+    }
+    elements > MOST_ELEMENTS
+}
+
 /// Implements [`Quick`] for a structure of optional fields, named in camel case in JSON where no name is given.
 macro_rules! quick {
     ($name:ident $(<$object:ident>)? { $($field:ident $(= $json:literal)?),* $(,)? } $($rest:tt)*) => {
@@ -357,6 +393,18 @@ macro_rules! quick {
 }
 pub(crate) use quick;
 
+/// Anything, as it is written.
+pub(crate) struct Raw<'a>(pub &'a [u8]);
+
+impl<'a> Quick<'a> for Raw<'a> {
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        reader.peek()?;
+        let start = reader.at;
+        reader.skip()?;
+        Some(Self(&reader.bytes[start..reader.at]))
+    }
+}
+
 impl Quick<'_> for bool {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let is_true = reader.word(b"true");
@@ -380,6 +428,7 @@ impl<'a, T: Quick<'a>> Quick<'a> for Vec<T> {
     fn read(reader: &mut Reader<'a>) -> Option<Self> {
         let mut elements = Self::new();
         reader.array(|reader| {
+            reader.keep()?;
             elements.push(T::read(reader)?);
             Some(())
         })?;
@@ -415,7 +464,7 @@ mod tests {
     }
 
     fn skipped(json: &[u8]) -> Option<usize> {
-        let mut reader = Reader { bytes: json, at: 0 };
+        let mut reader = Reader::new(json);
         reader.skip().map(|()| reader.at)
     }
 

@@ -5,6 +5,15 @@ use serde_json::{Map, Value};
 use crate::patch::{Patch, token, write};
 use crate::view::Metadata;
 
+/// Longest annotation that is read as a record of ours, in bytes: a hundred containers take a third of it. In memory a
+/// record takes many times its length.
+const LONGEST: usize = 64 << 10;
+
+/// The text of a record, where it may be one.
+pub fn readable(annotation: &str) -> Option<&str> {
+    (annotation.len() <= LONGEST).then_some(annotation)
+}
+
 /// What an annotation of ours holds, read once.
 #[derive(Clone, Debug, Default)]
 pub struct Record(Option<Value>);
@@ -13,7 +22,8 @@ impl Record {
     /// Reads an annotation; one that is not understood holds nothing.
     #[must_use]
     pub fn read(annotation: Option<&str>) -> Self {
-        Self(annotation.map(|text| serde_json::from_str(text).unwrap_or_default()))
+        let read = |text| serde_json::from_str(text).ok();
+        Self(annotation.map(|text| readable(text).and_then(read).unwrap_or_default()))
     }
 
     /// What an earlier admission wrote down. A client that replaces the whole object sends none of it: then the old

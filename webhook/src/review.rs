@@ -4,7 +4,7 @@ use serde::de::{Deserialize, IgnoredAny};
 use thiserror::Error;
 
 use crate::patch::{Patch, write};
-use crate::reader::{Quick, Reader, quick};
+use crate::reader::{MOST_ELEMENTS, Quick, Reader, has_too_much, quick};
 use crate::view::Text;
 
 /// Longest warning that the API server passes on whole.
@@ -138,6 +138,11 @@ pub enum Read<'a, T> {
 pub fn read<'a, T: Deserialize<'a> + Quick<'a>>(body: &'a [u8]) -> Result<Read<'a, T>, ReviewError> {
     if let Some(review) = Reader::whole::<Review<'a, T>>(body) {
         return Ok(Read::Whole(request(review)?));
+    }
+    // Whoever has the last word keeps all that it reads.
+    if has_too_much(body) {
+        let complaint = format!("more than {MOST_ELEMENTS} elements of lists and maps are not looked through");
+        return Ok(Read::Odd(request(serde_json::from_slice(body)?)?, complaint));
     }
     match serde_json::from_slice::<Review<'a, T>>(body) {
         Ok(review) => Ok(Read::Whole(request(review)?)),

@@ -111,6 +111,7 @@ impl<'a> Quick<'a> for Pairs<'a> {
     fn read(reader: &mut Reader<'a>) -> Option<Self> {
         let mut pairs = Vec::new();
         reader.object(|reader, key| {
+            reader.keep()?;
             pairs.push((key.text().map(Text)?, Text::read(reader)?));
             Some(())
         })?;

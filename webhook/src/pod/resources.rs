@@ -10,7 +10,7 @@ use crate::limits::{Demand, Limits, Traits};
 use crate::notices::Reason;
 use crate::outcome::Outcome;
 use crate::plans::{ContainerResources, names};
-use crate::record::{Annotations, json_text};
+use crate::record::{Annotations, json_text, readable};
 use crate::view::{Container, PodSpec, Resources};
 use crate::workload::Workload;
 
@@ -194,7 +194,7 @@ struct Record<'a> {
 
 /// The amounts by container that a record of ours holds.
 pub(super) fn recorded(record: &str) -> BTreeMap<String, Amounts> {
-    let record = serde_json::from_str::<Record<'_>>(record).ok();
+    let record = readable(record).and_then(|record| serde_json::from_str::<Record<'_>>(record).ok());
     let containers = record.iter().flat_map(|record| &record.containers);
     containers
         .filter_map(|(name, resources)| Some((name.clone(), Amounts::read(Some(resources)).ok()?)))
