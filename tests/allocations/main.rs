@@ -78,6 +78,123 @@ fn a_review_is_answered_with_few_allocations() {
     }
 }
 
+/// Reviews of the largest size that is read, made to become as much as possible in memory: what they are, and their text.
+fn hostile() -> Vec<(&'static str, String)> {
+    const SPEC: &str = r#""spec":{"containers":[{"name":"app","ports":[{"containerPort":8080}]}]"#;
+    let many = |before: &str, element: &str, after: &str| {
+        let head = r#"{"apiVersion":"admission.k8s.io/v1","request":{"uid":"u","operation":"CREATE","namespace":"team-42","object":{"#;
+        let room = valence_webhook::MOST_BODY_BYTES - head.len() - before.len() - after.len() - 8;
+        let elements = element.repeat(room / element.len());
+        let elements = elements.trim_end_matches(',');
+        format!("{head}{before}{elements}{after}}}}}}}")
+    };
+    let list = |list: &str| {
+        (
+            many(&format!(r#""metadata":{{"{list}":["#), "{},", &format!("]}},{SPEC}}}")),
+            many(&format!(r#""spec":{{"{list}":["#), "{},", "]}"),
+            many(&format!(r#""spec":{{"containers":[{{"{list}":["#), "{},", "]}]}"),
+        )
+    };
+    let pairs = |map: &str| {
+        many(
+            &format!(r#""metadata":{{"{map}":{{"#),
+            r#""":"","#,
+            &format!("}}}},{SPEC}}}"),
+        )
+    };
+    let live = r#""metadata":{"name":"service-42","labels":{"slo":"web"},"annotations":{"valence.io/optimizer.configure":"true","valence.io/original":"["#;
+    vec![
+        ("managed fields", list("managedFields").0),
+        ("owners", list("ownerReferences").0),
+        ("containers", list("containers").1),
+        ("init containers", list("initContainers").1),
+        ("ports of a Service", list("ports").1),
+        ("metrics", list("metrics").1),
+        ("ports of a container", list("ports").2),
+        ("resize policies", list("resizePolicy").2),
+        ("labels", pairs("labels")),
+        ("annotations", pairs("annotations")),
+        (
+            "ports of many containers",
+            many(r#""spec":{"containers":["#, r#"{"ports":[{},{}]},"#, "]}"),
+        ),
+        (
+            "containers that serde_json reads",
+            many(r#""spec":{"hostNetwork":0,"containers":["#, "{},", "]}"),
+        ),
+        (
+            "containers under an escaped key",
+            many(r#""spec":{"\u0063ontainers":["#, "{},", "]}"),
+        ),
+        ("a record", many(live, "0,", &format!("0]\"}}}},{SPEC}}}"))),
+    ]
+}
+
+/// Whoever reaches the port may send as much as is read, and must not get much more memory for it. What is not looked
+/// through is admitted as it is, and the caller is told.
+#[test]
+fn a_hostile_review_takes_no_more_than_some_times_its_size() {
+    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let admission = Admission::new(
+        cluster::filled(100),
+        AdmissionSettings::default(),
+        metrics,
+        Arc::new(notices::Silent),
+    );
+    for (what, review) in hostile() {
+        let length = review.len() as u64;
+        assert!((3 << 20..=4 << 20).contains(&length), "{what}: {length} bytes");
+        let (mut most, mut told) = (0, false);
+        for endpoint in Endpoint::ALL {
+            let counted = measure(|| {
+                let answer = admission.answer(endpoint, review.as_bytes()).unwrap();
+                let answer: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+                assert_eq!(answer["response"]["allowed"], true, "{what}");
+                told |= answer["response"]["warnings"][0]
+                    .to_string()
+                    .contains("more than 10000 elements");
+            });
+            most = most.max(counted.bytes_max);
+        }
+        assert!(told || what == "a record", "{what}");
+        println!("{what}: at most {:.1} times its size", most as f64 / length as f64);
+        assert!(most <= 8 * length, "{what}: {most} bytes for {length}");
+    }
+}
+
+/// Whether a Deployment's template changes is seen without a tree of all that is in it.
+#[test]
+fn templates_are_compared_as_they_are_written() {
+    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let plans = cluster::filled(100);
+    let admission = Admission::new(plans, AdmissionSettings::default(), metrics, Arc::new(notices::Silent));
+    let tolerations = r#"{"key":"a"},"#.repeat(100_000);
+    let deployment = |more: &str| {
+        format!(
+            r#"{{"metadata":{{"name":"service-42","labels":{{"slo":"web"}},"annotations":{{"valence.io/optimizer.configure":"true"}}}},
+            "spec":{{"replicas":9,"template":{{"spec":{{"containers":[{{"name":"app","ports":[{{"name":"http","containerPort":8080}}]}}],
+            "tolerations":[{tolerations}{{"key":"{more}"}}]}}}}}}}}"#
+        )
+    };
+    for (new, changes) in [("same", false), ("other", true)] {
+        let review = format!(
+            r#"{{"apiVersion":"admission.k8s.io/v1","request":{{"uid":"u","operation":"UPDATE","namespace":"team-42","name":"service-42",
+            "object":{},"oldObject":{}}}}}"#,
+            deployment(new),
+            deployment("same")
+        );
+        let mut patched = false;
+        let counted = measure(|| {
+            let answer = admission.answer(Endpoint::Deployments, review.as_bytes()).unwrap();
+            let answer: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            patched = !answer["response"]["patch"].is_null();
+        });
+        // A change of the template starts a rollout, during which replicas are not taken away.
+        assert_eq!(patched, !changes, "the template is {new}");
+        at_most(&format!("a template that is {new}"), &counted, 300, 40_000);
+    }
+}
+
 #[test]
 fn a_decision_allocates_little() {
     let mut application = observations::Application::new(1, 10);

@@ -9,6 +9,7 @@ use crate::notices::Reason;
 use crate::outcome::Outcome;
 use crate::plans::{Plan, names};
 use crate::pod::ports::Unnamed;
+use crate::reader::{Raw, Reader, quick};
 use crate::record::{Annotations, Record};
 use crate::replicas::{Asked, explain, wanted};
 use crate::review::Request;
@@ -33,7 +34,7 @@ pub fn admit(context: &Context<'_>, request: &Request<'_, Deployment<'_>>, revie
     workload.report_invalid(&mut outcome);
     let mut asked = asked(object, request.old_object.as_ref());
     // The request that starts a rollout. The whole of it is read to see that, which is done only where it matters.
-    asked.rolling_out |= shrinks(&workload, asked) && template_changes(review);
+    asked.rolling_out |= shrinks(&workload, asked) && template_changes(review) != Some(false);
     let records = Records::read(object, request.old_object.as_ref()).or_of(workload.plan.as_deref());
     if workload.is_live() {
         set(&workload, asked, &records, metadata, &mut outcome);
@@ -64,7 +65,7 @@ fn name_port(
     };
     let old = template(&request.old_object);
     let before = old.and_then(|old| unnamed.name_in(old));
-    if before.is_some() || old.is_none() || template_changes(review) {
+    if before.is_some() || old.is_none() || template_changes(review) == Some(true) {
         unnamed.patch(before, new, &mut outcome.patch);
     } else {
         outcome.warn(format!(
@@ -80,10 +81,35 @@ fn template<'d, 'a>(deployment: &'d Option<Deployment<'a>>) -> Option<&'d Pod<'a
     deployment.as_ref()?.spec.as_ref()?.template.as_ref()
 }
 
-/// Whether a review changes the template, by reading the whole of it.
-fn template_changes(review: &[u8]) -> bool {
-    let review: serde_json::Value = serde_json::from_slice(review).unwrap_or_default();
-    review.pointer("/request/object/spec/template") != review.pointer("/request/oldObject/spec/template")
+/// A review, as far as it leads to the templates.
+struct Templates<'a> {
+    request: Option<TemplatesOf<'a>>,
+}
+
+struct TemplatesOf<'a> {
+    object: Option<Specified<'a>>,
+    old_object: Option<Specified<'a>>,
+}
+
+struct Specified<'a> {
+    spec: Option<Templated<'a>>,
+}
+
+struct Templated<'a> {
+    template: Option<Raw<'a>>,
+}
+
+quick!(Templates { request });
+quick!(TemplatesOf { object, old_object });
+quick!(Specified { spec });
+quick!(Templated { template });
+
+/// Whether a review changes the template; `None` where it is not written the way an API server writes it, which writes
+/// equal objects in equal bytes.
+fn template_changes(review: &[u8]) -> Option<bool> {
+    let request = Reader::whole::<Templates<'_>>(review)?.request?;
+    let [new, old] = [request.object, request.old_object].map(|object| Some(object?.spec?.template?.0));
+    Some(new != old)
 }
 
 fn labels(metadata: Option<&Metadata<'_>>) -> BTreeMap<String, String> {
