@@ -6,6 +6,8 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 IMAGE ?= ghcr.io/valencenet/valence:0.1.0
 PLAYGROUND_IMAGE ?= ghcr.io/valencenet/playground:0.1.0
 PLATFORMS ?= linux/amd64,linux/arm64
+# What becomes of images: pushed, or with OUTPUT=--load and one platform put into the local Docker.
+OUTPUT ?= --push
 VALENCE = target/debug/valence
 # Without one of these a test fails; without any other tool it says that it is skipped.
 TEST_TOOLS = envoy kubectl helm prometheus promtool
@@ -17,6 +19,11 @@ KUSTOMIZE = kubectl kustomize
 demo: tools ## the main job on an embedded control plane; DEMO_SECONDS=180 ends it by itself
 	cargo build --release --locked -p valence -p valence-playground
 	target/release/playground demo
+
+.PHONY: demo-examples
+demo-examples: tools ## the example workloads on it until ^C, beside kubectl, valence and the page
+	cargo build --release --locked -p valence -p valence-playground
+	target/release/playground up --install --apply deploy/example-workloads.yaml
 
 .PHONY: test
 test: tools-test ## everything that can be tested; cases on a real control plane where KUBEBUILDER_ASSETS names its binaries
@@ -109,9 +116,9 @@ release: ## the operator, optimised
 	cargo build --profile dist --locked -p valence
 
 .PHONY: image
-image: ## the images of the operator and of the examples, for amd64 and arm64; needs docker buildx
-	docker buildx build -f deploy/Dockerfile --platform $(PLATFORMS) --tag $(IMAGE) .
-	docker buildx build -f deploy/Dockerfile --platform $(PLATFORMS) --target playground --tag $(PLAYGROUND_IMAGE) .
+image: ## the images of the operator and of the examples, for amd64 and arm64; needs docker buildx, and pushes them
+	docker buildx build -f deploy/Dockerfile --platform $(PLATFORMS) $(OUTPUT) --tag $(IMAGE) .
+	docker buildx build -f deploy/Dockerfile --platform $(PLATFORMS) $(OUTPUT) --target playground --tag $(PLAYGROUND_IMAGE) .
 
 .PHONY: image-offline
 image-offline: ## target/image.tar, the operator's image for this machine, without Docker; fails above 25 MB

@@ -34,9 +34,9 @@ prometheus_rule() {
 chart_source() {
     case ${1#deploy/helm/valence/files/} in
     dashboards/*) echo "deploy/grafana/dashboards/${1##*/}" ;;
-    base/rbac-services.yaml) echo deploy/overlays/readmit-services/rbac-services.yaml ;;
+    base/rbac-services.yaml) echo deploy/components/readmit-services/rbac-services.yaml ;;
     base/*) echo "deploy/base/${1##*/}" ;;
-    monitoring/monitors.yaml) echo deploy/overlays/servicemonitor/monitors.yaml ;;
+    monitoring/monitors.yaml) echo deploy/components/servicemonitor/monitors.yaml ;;
     monitoring/rules.yml) echo deploy/alerts/rules.yml ;;
     esac
 }
@@ -79,7 +79,7 @@ at_the_top() {
 crds=(deploy/{crds,helm/valence/files/crds}/{servicelevelobjectives,recommendations}.yaml)
 chart=(deploy/grafana/dashboards/*.json)
 chart=("${chart[@]/#*\//dashboards/}" base/{rbac,rbac-services,services,operator,webhook,networkpolicy}.yaml monitoring/{monitors.yaml,rules.yml})
-copies=("${chart[@]/#/deploy/helm/valence/files/}" deploy/overlays/servicemonitor/prometheusrule.yaml)
+copies=("${chart[@]/#/deploy/helm/valence/files/}" deploy/components/servicemonitor/prometheusrule.yaml)
 
 check() {
     local file failed=0 all=("${crds[@]}" "${copies[@]}" deploy/{valence,tooling,example-workloads}.yaml)

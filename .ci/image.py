@@ -4,8 +4,8 @@
     .ci/image.py [--target operator|playground] [--tag NAME] [--most-mb 25] OUTPUT.tar PLATFORM=BINARY...
 
 As the stage of that name in deploy/Dockerfile says: from scratch, with its labels, user and entry point, and the
-licence beside the binary. Several platforms make one index. `docker load`, `skopeo copy oci-archive:OUTPUT.tar ...`
-and `crane push` take the result. The bytes of the image follow from the binaries alone.
+licence beside the binary. Several platforms make one index. `kind load image-archive`, `ctr images import`, `docker load` and
+`skopeo copy oci-archive:OUTPUT.tar ...` take the result. The bytes of the image follow from the binaries alone.
 
 Fails where a binary needs a dynamic linker, is not of its platform, or makes an image of more than so many megabytes.
 """
@@ -112,7 +112,13 @@ def image(layout, said, platform, binary):
         "layers": [layout.add(compressed, "layer.v1.tar+gzip")],
     }
     named = {"os": system, "architecture": architecture}
-    return layout.add_json(manifest, "manifest.v1+json", platform=named), len(compressed), len(content)
+    return layout.add_json(manifest, "manifest.v1+json", platform=named), manifest, len(compressed), len(content)
+
+
+def old_manifest(tag, manifest):
+    """What `docker load` before version 25 reads, which knows no index and so one platform only."""
+    path = lambda descriptor: "blobs/" + descriptor["digest"].replace(":", "/")
+    return [{"Config": path(manifest["config"]), "RepoTags": [tag], "Layers": [path(one) for one in manifest["layers"]]}]
 
 
 def main():
@@ -126,11 +132,14 @@ def main():
     layout, said, manifests, failed = Layout(), stage(given.target), [], False
     for one in given.binaries:
         platform, _, binary = one.partition("=")
-        manifest, compressed, content = image(layout, said, platform, Path(binary))
-        manifests.append(manifest)
+        descriptor, manifest, compressed, content = image(layout, said, platform, Path(binary))
+        manifests.append(descriptor)
         failed |= content > given.most_mb * MEGABYTE
         print(f"{given.tag}  {platform}  {compressed / MEGABYTE:.1f} MB to pull, {content / MEGABYTE:.1f} MB unpacked")
-    several = layout.add_json(index(manifests), "index.v1+json", annotations={"org.opencontainers.image.ref.name": given.tag})
+    names = {"org.opencontainers.image.ref.name": given.tag, "io.containerd.image.name": given.tag}
+    several = layout.add_json(index(manifests), "index.v1+json", annotations=names)
+    if len(manifests) == 1:
+        layout.files["manifest.json"] = json.dumps(old_manifest(given.tag, manifest), sort_keys=True).encode()
     given.output.parent.mkdir(parents=True, exist_ok=True)
     layout.write(given.output, index([several]))
     print(f"{given.output}  {several['digest']}")

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod cache;
+mod causes;
 pub mod cli;
 mod clock;
 mod concurrently;

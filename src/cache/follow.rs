@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tracing::{debug, info, warn};
 
 use super::index::Index;
+use crate::causes::causes;
 
 /// Answers of 404 in a row after which a kind is taken to be removed, and not the API server to be starting.
 const TIMES_GONE: u32 = 4;
@@ -55,10 +57,15 @@ where
     pub async fn run(self) {
         let mut listed = Vec::new();
         let (mut failing, mut gone) = (false, 0);
-        let mut events = Box::pin(watcher(self.api.clone(), self.config.clone()).backoff(Pauses::default()));
+        let pauses = Pauses::default();
+        let failures = Arc::clone(&pauses.0);
+        let mut events = Box::pin(watcher(self.api.clone(), self.config.clone()).backoff(pauses));
         while let Some(event) = events.next().await {
             match event {
+                // It is told before anything was asked.
+                Ok(Event::Init) => listed.clear(),
                 Ok(event) => {
+                    failures.store(0, Ordering::Relaxed);
                     gone = 0;
                     if failing {
                         info!(kind = self.kind, "watching again");
@@ -80,7 +87,7 @@ where
 
     fn apply(&self, event: Event<K>, listed: &mut Vec<(String, String, Arc<V>)>) {
         match event {
-            Event::Init => listed.clear(),
+            Event::Init => {}
             Event::InitApply(object) => {
                 let (namespace, name) = key(&object);
                 let value = self.kept(object, &namespace, &name);
@@ -113,7 +120,8 @@ where
         } else if *failing {
             debug!(kind = self.kind, %error, "watch still fails");
         } else {
-            warn!(kind = self.kind, %error, "watch failed; what is known stays in force");
+            let error = causes(error);
+            warn!(kind = self.kind, error, "watch failed; what is known stays in force");
             *failing = true;
         }
     }
@@ -139,23 +147,21 @@ fn is_removed(error: &watcher::Error) -> bool {
 }
 
 /// Pauses after failures: half a second, doubled up to five. Caches are stale for no longer once the API server is back.
+/// It counts the failures in a row; whoever reads the events counts anew, since not every event tells of an answer.
 #[derive(Default)]
-struct Pauses(u32);
+struct Pauses(Arc<AtomicU32>);
 
 impl Iterator for Pauses {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let pause = SHORTEST_PAUSE * (1 << self.0.min(4));
-        self.0 += 1;
+        let pause = SHORTEST_PAUSE * (1 << self.0.fetch_add(1, Ordering::Relaxed).min(4));
         Some(pause.min(LONGEST_PAUSE))
     }
 }
 
 impl Backoff for Pauses {
-    fn reset(&mut self) {
-        self.0 = 0;
-    }
+    fn reset(&mut self) {}
 }
 
 /// Whether the cluster does not serve the kind, or does not let us see it.

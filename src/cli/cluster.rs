@@ -1,9 +1,13 @@
 //! How commands of a person reach the cluster: as kubectl does.
 
+use std::error::Error;
+
 use anyhow::Context;
 use clap::Args;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
+
+use crate::causes::causes;
 
 /// Which cluster, and which part of it.
 #[derive(Clone, Debug, Default, Args)]
@@ -43,9 +47,21 @@ impl Cluster {
         Ok(match &self.kubeconfig {
             Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
             None if self.context.is_some() => Config::from_kubeconfig(&options).await?,
-            None => Config::infer().await?,
+            None => inferred().await?,
         })
     }
+}
+
+/// The cluster that this process runs in, or that its kubeconfig names.
+///
+/// # Errors
+/// When there is neither; outside of a cluster only the kubeconfig is spoken of.
+pub async fn inferred() -> anyhow::Result<Config> {
+    let inside = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    Config::infer().await.map_err(|error| match error.source() {
+        Some(kubeconfig) if !inside => anyhow::Error::msg(causes(kubeconfig)),
+        _ => error.into(),
+    })
 }
 
 /// The name in `deploy/NAME`, `deployment/NAME`, `deployments.apps/NAME` or `NAME`.

@@ -14,7 +14,7 @@ use super::output;
 use super::status::objective;
 use crate::api::recommendation::{ContainerRecommendation, RecommendationStatus, ResourceAmounts};
 use crate::api::{Recommendation, quantity};
-use crate::core::decision::{Bound, ModelState};
+use crate::core::decision::{Bound, Flag, ModelState};
 use crate::report::page::cost::{Cost, Prices};
 use crate::report::words;
 
@@ -215,17 +215,53 @@ fn why(status: &RecommendationStatus) -> Vec<String> {
         .explanation
         .as_ref()
         .map(|explanation| explanation.next_smaller.clone());
-    [
+    let mut lines: Vec<_> = [
         state.map(|state| format!("model        {}: {}", status.state, words::state(state))),
-        bound.map(|bound| format!("decided by   {}", words::bound(bound))),
+        bound.map(|bound| {
+            format!(
+                "replicas     decided by {}. {}",
+                words::bound(bound),
+                words::remedy(bound)
+            )
+        }),
         smaller
             .filter(|text| !text.is_empty())
-            .map(|text| format!("one smaller  {text}")),
-        bound.map(|bound| format!("to change it {}", words::remedy(bound))),
+            .map(|text| format!("one fewer    {text}")),
     ]
     .into_iter()
     .flatten()
-    .collect()
+    .collect();
+    lines.extend(sizes(status));
+    lines
+}
+
+/// What bound the CPU and the memory of pods, and what would change them.
+fn sizes(status: &RecommendationStatus) -> Vec<String> {
+    let Some(original) = &status.original else {
+        return Vec::new();
+    };
+    let pairs: Vec<_> = status
+        .containers
+        .iter()
+        .filter_map(|one| {
+            Some((
+                one,
+                original.containers.iter().find(|written| written.name == one.name)?,
+            ))
+        })
+        .collect();
+    if pairs.is_empty() {
+        return Vec::new();
+    }
+    let moved = |of: fn(&ResourceAmounts) -> &Option<String>| {
+        pairs
+            .iter()
+            .any(|(one, written)| of(&one.requests) != of(&written.requests))
+    };
+    vec![
+        format!("cpu          {}", words::cpu_size(moved(|amounts| &amounts.cpu))),
+        format!("memory       {}", words::memory_size(moved(|amounts| &amounts.memory))),
+    ]
 }
 
 fn measures(status: &RecommendationStatus) -> Vec<String> {
@@ -245,14 +281,18 @@ fn measures(status: &RecommendationStatus) -> Vec<String> {
         .collect()
 }
 
-/// Conditions that are as they should not be.
+/// Conditions that are as they should not be, but for what is said already: the state of the model.
 fn obstacles(status: &RecommendationStatus) -> Vec<String> {
-    status
+    let bad = status
         .conditions
         .iter()
-        .filter(|one| !one.is_well())
-        .map(|one| format!("{}: {} ({})", one.type_, one.message, one.reason))
-        .collect()
+        .filter(|one| !one.is_well() && one.type_ != "Confident");
+    bad.map(|one| match one.type_.as_str() {
+        "Extrapolated" => words::flag(Flag::Extrapolated).to_owned(),
+        "ThroughputExceeded" => words::flag(Flag::ThroughputExceeded).to_owned(),
+        _ => format!("{}: {} ({})", one.type_, one.message, one.reason),
+    })
+    .collect()
 }
 
 /// The inputs as rows, for a spreadsheet.

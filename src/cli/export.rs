@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use serde_json::{Map, Value, json};
+use valence_webhook::names;
 
 use super::cluster::{Cluster, deployment_name, or_hint};
 use super::format::yaml;
@@ -113,7 +114,7 @@ pub fn patch(namespace: &str, name: &str, status: &RecommendationStatus, sidecar
 }
 
 fn wanted(status: &RecommendationStatus, sidecar: bool) -> impl Iterator<Item = &ContainerRecommendation> {
-    let injected = valence_webhook::names::SIDECAR_CONTAINER;
+    let injected = names::SIDECAR_CONTAINER;
     status
         .containers
         .iter()
@@ -139,7 +140,10 @@ fn amounts(amounts: &ResourceAmounts) -> Map<String, Value> {
         .collect()
 }
 
-/// A Deployment without what the server adds.
+/// What `kubectl apply` notes.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// A Deployment without what the server and admission add.
 #[must_use]
 pub fn plain(mut deployment: Value) -> Value {
     if let Some(all) = deployment.as_object_mut() {
@@ -150,7 +154,7 @@ pub fn plain(mut deployment: Value) -> Value {
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
             annotations.retain(|key, _| {
                 !key.starts_with("deployment.kubernetes.io/")
-                    && key != "kubectl.kubernetes.io/last-applied-configuration"
+                    && ![LAST_APPLIED, names::ORIGINAL, names::EFFECTIVE].contains(&key.as_str())
             });
         }
     }
@@ -243,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_manifest_keeps_what_is_not_recommended() {
-        let manifest = json!({"kind": "Deployment", "metadata": {"name": "todo", "uid": "x", "annotations": {"a": "b", "deployment.kubernetes.io/revision": "3"}},
+        let manifest = json!({"kind": "Deployment", "metadata": {"name": "todo", "uid": "x", "annotations": {"a": "b", "deployment.kubernetes.io/revision": "3", "valence.io/original": "{}"}},
             "status": {}, "spec": {"replicas": 9, "template": {"spec": {"containers": [
                 {"name": "app", "image": "i", "resources": {"limits": {"cpu": "2", "ephemeral-storage": "1Gi"}}}, {"name": "other"}]}}}});
         let filled = filled(plain(manifest), "todo", &status(), false).unwrap();

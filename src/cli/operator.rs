@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use kube::{Client, Config};
+use kube::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -16,6 +16,7 @@ use valence_certs::{Certificates, ClientAuthentication, Managed, Options as Cert
 use valence_webhook::{Admission, Plans, notices};
 
 use super::capabilities;
+use super::cluster::inferred;
 use super::run::Arguments;
 use crate::cache::Cluster;
 use crate::recommender::lease::{Candidate, Pace};
@@ -282,7 +283,7 @@ fn missing(cluster: &Cluster, certificates: &Certificates, retire: &Cancellation
 }
 
 async fn client(watch_timeout: Duration) -> anyhow::Result<Client> {
-    let mut config = Config::infer()
+    let mut config = inferred()
         .await
         .context("no API server is configured: neither a service account nor a kubeconfig was found")?;
     // A request that hangs must not hold up a cycle for minutes.

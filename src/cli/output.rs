@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use tokio::runtime::{Builder, Runtime};
 
+use crate::causes::causes;
+
 /// A runtime with that many worker threads; 0 means the calling thread alone.
 ///
 /// # Errors
@@ -41,6 +43,6 @@ pub fn note(text: &str) {
 #[must_use]
 pub fn fail(error: &anyhow::Error) -> ExitCode {
     // Nothing is left to tell if the standard error is gone too.
-    let _ = writeln!(io::stderr(), "error: {error:#}");
+    let _ = writeln!(io::stderr(), "error: {}", causes(error.as_ref()));
     ExitCode::FAILURE
 }

@@ -176,6 +176,7 @@ impl Arguments {
         let filter = directives
             .and_then(|directives| directives.parse::<Targets>().ok())
             .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+        let filter = without_client(filter);
         let layer = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
             // It would be told on standard error, which panics where that cannot be written: on a full disk.
@@ -188,5 +189,17 @@ impl Arguments {
             LogFormat::Text => registry.with(layer).try_init(),
             LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
         };
+    }
+}
+
+/// The client of the API server tells each failure as an error of its own, beside those who asked and know what it means:
+/// only where the client is asked for by name.
+fn without_client(filter: Targets) -> Targets {
+    const CLIENT: &str = "kube_client";
+    let named = filter.iter().any(|(target, _)| target.starts_with(CLIENT));
+    if named {
+        filter
+    } else {
+        filter.with_target(CLIENT, LevelFilter::OFF)
     }
 }

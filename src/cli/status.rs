@@ -81,8 +81,13 @@ impl Arguments {
             } else {
                 format!("namespace {namespace}")
             };
+            let elsewhere = if self.all_namespaces {
+                ""
+            } else {
+                "; -A looks in all namespaces"
+            };
             output::note(&format!(
-                "no Deployment of {place} is selected by a ServiceLevelObjective"
+                "no Deployment of {place} is selected by a ServiceLevelObjective{elsewhere}"
             ));
         }
         let rows: Vec<_> = found.items.iter().map(Row::from).collect();

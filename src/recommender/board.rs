@@ -124,7 +124,8 @@ fn from_status(cluster: &Cluster, known: &Arc<KnownRecommendation>) -> Option<Wo
             .and_then(|status| status.ready_replicas)
             .and_then(|ready| u32::try_from(ready).ok())
             .unwrap_or_default(),
-        current: original.clone(),
+        // Only who measures knows the pods' own.
+        current: BTreeMap::new(),
         usage: BTreeMap::new(),
         original_replicas: status
             .original

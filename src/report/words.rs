@@ -216,6 +216,26 @@ pub fn remedy(bound: Bound) -> &'static str {
     }
 }
 
+/// What the CPU request of a pod comes from, and what would change it; `moved` where it is not as written.
+#[must_use]
+pub fn cpu_size(moved: bool) -> &'static str {
+    if moved {
+        "the cheapest for the loads of the last half hour; other loads or another CPU time per request change it. Bounds: min-cpu-requests, max-cpu-requests."
+    } else {
+        "as you wrote it. A Confident model chooses another at most every half hour, where that saves 10% (a smaller one 20%)."
+    }
+}
+
+/// What the memory request of a pod comes from, and what would change it; `moved` where it is not as written.
+#[must_use]
+pub fn memory_size(moved: bool) -> &'static str {
+    if moved {
+        "the most that was seen in use and 15%, which counts half after a day. Bounds: min-memory-requests, max-memory-requests."
+    } else {
+        "as you wrote it. It is chosen together with the CPU, and raised at once near the limit."
+    }
+}
+
 /// A remark about a decision.
 #[must_use]
 pub fn flag(flag: Flag) -> &'static str {

@@ -11,6 +11,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::timeout;
 
+use crate::causes::causes;
+
 /// Largest exposition that is read, in bytes. Envoy's own, filtered, has some tens of thousands.
 pub const LARGEST_BODY: usize = 2 << 20;
 
@@ -101,14 +103,8 @@ impl Fetcher {
     }
 }
 
-fn connection(error: &dyn std::error::Error) -> ScrapeError {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    ScrapeError::Connection(text)
+fn connection(error: &(dyn std::error::Error + 'static)) -> ScrapeError {
+    ScrapeError::Connection(causes(error))
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! The dashboards: whole, and consistent with what they are provisioned for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use serde_json::Value;
 
+use crate::schema::objects;
 use crate::tools::{find, root, run};
 
 const NAMES: [&str; 2] = ["recommendations", "valence"];
@@ -140,6 +141,82 @@ fn panels_are_of_kinds_and_units_that_grafana_knows_and_ask_the_chosen_source() 
             }
         }
     }
+}
+
+#[test]
+fn every_variable_is_used() {
+    for name in NAMES {
+        let whole = dashboard(name);
+        let mut without = whole.clone();
+        without["templating"] = Value::Null;
+        let panels = without.to_string();
+        let variables = whole["templating"]["list"].as_array().unwrap();
+        for (index, variable) in variables.iter().enumerate() {
+            let variable = variable["name"].as_str().unwrap();
+            let later = Value::from(variables[index + 1..].to_vec()).to_string();
+            let used =
+                |text: &str| text.contains(&format!("${variable}")) || text.contains(&format!("${{{variable}}}"));
+            assert!(used(&panels) || used(&later), "{name}: nothing uses ${variable}");
+        }
+    }
+}
+
+/// What Grafana reads from files is where the Deployment mounts it, and what it asks is a Service that is there.
+#[test]
+fn what_grafana_is_given_is_where_it_looks() {
+    let all = objects(&fs::read_to_string(root().join("deploy/valence.yaml")).unwrap());
+    let named = |kind: &str, name: &str| {
+        let found = all
+            .iter()
+            .find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
+        found.unwrap_or_else(|| panic!("{kind}/{name}"))
+    };
+    let pod = &named("Deployment", "grafana")["spec"]["template"]["spec"];
+    // Every file that is mounted, with its text.
+    let mut files = BTreeMap::new();
+    for mount in pod["containers"][0]["volumeMounts"].as_array().unwrap() {
+        let volumes = pod["volumes"].as_array().unwrap();
+        let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+        let Some(source) = volume["configMap"]["name"].as_str() else {
+            continue;
+        };
+        let path = mount["mountPath"].as_str().unwrap();
+        let data = named("ConfigMap", source)["data"].as_object().unwrap();
+        match mount["subPath"].as_str() {
+            Some(key) => drop(files.insert(path.to_owned(), data[key].as_str().unwrap())),
+            None => files.extend(
+                data.iter()
+                    .map(|(key, text)| (format!("{path}/{key}"), text.as_str().unwrap())),
+            ),
+        }
+    }
+    let read = |path: &str| -> Value { serde_saphyr::from_str(files[path]).unwrap() };
+    let provider = read("/etc/grafana/provisioning/dashboards/provider.yaml");
+    let folder = provider["providers"][0]["options"]["path"].as_str().unwrap();
+    for name in NAMES {
+        let text = files[&format!("{folder}/{name}.json")];
+        assert_eq!(serde_json::from_str::<Value>(text).unwrap(), dashboard(name));
+    }
+    let environment = pod["containers"][0]["env"].as_array().unwrap();
+    let home = environment
+        .iter()
+        .find(|one| one["name"] == "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH");
+    assert!(files.contains_key(home.unwrap()["value"].as_str().unwrap()));
+    let source = &read("/etc/grafana/provisioning/datasources/datasource.yaml")["datasources"][0];
+    assert_eq!(
+        (source["type"].as_str(), source["isDefault"].as_bool()),
+        (Some("prometheus"), Some(true))
+    );
+    let url = source["url"].as_str().unwrap().strip_prefix("http://").unwrap();
+    let (host, port) = url.split_once(':').unwrap();
+    let service = named("Service", host.split('.').next().unwrap());
+    assert_eq!(
+        host,
+        format!("{}.valence-system.svc", service["metadata"]["name"].as_str().unwrap())
+    );
+    let ports = service["spec"]["ports"].as_array().unwrap();
+    let port: u16 = port.parse().unwrap();
+    assert!(ports.iter().any(|one| one["port"] == port), "{service}");
 }
 
 #[test]

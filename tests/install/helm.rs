@@ -145,9 +145,14 @@ fn values_reach_the_operator_and_its_arguments_are_ones_that_it_takes() {
         "operator.page=false",
         "operator.evict=false",
         "operator.readmitServices=true",
+        "operator.extraArguments[0]=--client-ca=/callers/ca.crt",
+        "operator.extraVolumes[0].name=callers",
+        "operator.extraVolumes[0].configMap.name=callers",
+        "operator.extraVolumeMounts[0].name=callers",
+        "operator.extraVolumeMounts[0].mountPath=/callers",
         "sidecar.ordinary=true",
         "sidecar.image=registry.example/envoy:v1.38.3",
-        "operator.statsd=datadog.default:8125",
+        "operator.statsd=[fd00::1]:8125",
         "operator.logFormat=json",
         "operator.prices.coreHour=0.031",
         "operator.prices.gibHour=0.0042",
@@ -175,7 +180,8 @@ fn values_reach_the_operator_and_its_arguments_are_ones_that_it_takes() {
             "--currency=EUR",
             "--ordinary-sidecars",
             "--sidecar-image=registry.example/envoy:v1.38.3",
-            "--readmit-services"
+            "--readmit-services",
+            "--client-ca=/callers/ca.crt"
         ]
     );
     let rules = &named(&all, "ClusterRole", "valence-services")["rules"];
@@ -188,12 +194,14 @@ fn values_reach_the_operator_and_its_arguments_are_ones_that_it_takes() {
     assert_eq!(operator["spec"]["replicas"], 3);
     let pod = &operator["spec"]["template"]["spec"];
     assert_eq!(pod["nodeSelector"]["disk"], "fast");
+    assert_eq!(pod["volumes"][0]["configMap"]["name"], "callers");
+    assert_eq!(pod["containers"][0]["volumeMounts"][0]["mountPath"], "/callers");
     assert_eq!(pod["containers"][0]["image"], "ghcr.io/valencenet/valence:1.2.3");
     let environment = pod["containers"][0]["env"].as_array().unwrap();
     assert!(
         environment
             .iter()
-            .any(|variable| variable["name"] == "STATSD_URL" && variable["value"] == "datadog.default:8125")
+            .any(|variable| variable["name"] == "STATSD_URL" && variable["value"] == "[fd00::1]:8125")
     );
     assert!(
         !all.iter()
@@ -213,6 +221,8 @@ fn the_schema_of_the_values_refuses_what_is_wrong() {
         ("replicas=0", "/replicas"),
         ("operator.scrapeInterval=soon", "/operator/scrapeInterval"),
         ("operator.statsd=host", "/operator/statsd"),
+        ("operator.statsd=fd00::1:8125", "/operator/statsd"),
+        ("operator.extraArguments[0]=client-ca", "/operator/extraArguments/0"),
         ("webhook.failurePolicy=Maybe", "/webhook/failurePolicy"),
         ("webhook.timeoutSeconds=60", "/webhook/timeoutSeconds"),
         ("sidecar.ordinary=perhaps", "/sidecar/ordinary"),

@@ -4,6 +4,7 @@
 mod alerts;
 mod dashboards;
 mod helm;
+mod image;
 mod live;
 mod manifests;
 mod prometheus;

@@ -1,6 +1,7 @@
 //! The manifests and every overlay.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use valence::cli::Valence;
@@ -14,8 +15,12 @@ fn manifests() -> Vec<(String, Vec<Value>)> {
     let read = |name: &str| objects(&fs::read_to_string(root().join("deploy").join(name)).unwrap());
     let mut all: Vec<_> = generated.iter().map(|name| ((*name).to_owned(), read(name))).collect();
     if let Some(kubectl) = find("kubectl") {
-        for entry in fs::read_dir(root().join("deploy/overlays")).unwrap() {
-            let path = entry.unwrap().path();
+        let mut overlays: Vec<_> = fs::read_dir(root().join("deploy/overlays"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        overlays.extend([root().join("deploy/tooling/self-signed-kubelets"), combined()]);
+        for path in overlays {
             let manifest = run(&kubectl, &["kustomize", path.to_str().unwrap()]);
             all.push((
                 path.file_name().unwrap().to_string_lossy().into_owned(),
@@ -24,6 +29,31 @@ fn manifests() -> Vec<(String, Vec<Value>)> {
         }
     }
     all
+}
+
+/// Every component at once, as somebody's own kustomization.
+fn combined() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("combined-{:?}", std::thread::current().id()));
+    fs::create_dir_all(&folder).unwrap();
+    let up = "../".repeat(folder.components().count() - 1);
+    let deploy = format!(
+        "{up}{}",
+        root().join("deploy").display().to_string().trim_start_matches('/')
+    );
+    let components = [
+        "prometheus",
+        "grafana",
+        "components/cert-manager",
+        "components/servicemonitor",
+        "components/readmit-services",
+    ];
+    let components: Vec<_> = components.iter().map(|name| format!("{deploy}/{name}")).collect();
+    let kustomization = serde_json::json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+        "resources": [format!("{deploy}/base")], "components": components,
+    });
+    fs::write(folder.join("kustomization.yaml"), kustomization.to_string()).unwrap();
+    folder
 }
 
 fn installed() -> Vec<Value> {

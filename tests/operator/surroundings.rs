@@ -233,7 +233,7 @@ async fn the_owner_of_a_service_by_number_is_told_to_have_it_admitted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_by_number_is_admitted_again_where_that_is_chosen() {
     let stage = shop_by_number(&["--readmit-services"]).await;
-    let right = include_str!("../../deploy/overlays/readmit-services/rbac-services.yaml");
+    let right = include_str!("../../deploy/components/readmit-services/rbac-services.yaml");
     stage.playground.apply(right).await.unwrap();
     let api: Api<Service> = stage.api();
     stage

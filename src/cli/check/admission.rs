@@ -16,7 +16,7 @@ use super::{Context, Finding, Outcome};
 use crate::api::Recommendation;
 
 const CATEGORY: &str = "Admission";
-const RUNBOOK: &str = "docs/runbooks/webhook-fails-open.md";
+const RUNBOOK: &str = "https://github.com/valencenet/valence/blob/main/docs/runbooks/webhook-fails-open.md";
 /// Namespaces whose objects the webhooks are never sent.
 const NEVER_SENT: [&str; 2] = ["kube-system", "kube-node-lease"];
 /// What a warning of the webhook begins with where a pod is left without the sidecar.

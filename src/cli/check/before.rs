@@ -5,6 +5,7 @@ use kube::Api;
 use kube::api::PostParams;
 
 use super::{Context, Finding, Outcome};
+use crate::causes::causes;
 
 const CATEGORY: &str = "Kubernetes";
 
@@ -42,7 +43,7 @@ async fn version(context: &Context) -> Finding {
             CATEGORY,
             Outcome::Failed,
             "API server",
-            format!("does not answer: {error}"),
+            format!("does not answer: {}", causes(&error)),
         )
         .hint("Check the kubeconfig and the context: `kubectl version` must work."),
     }

@@ -34,7 +34,7 @@ async fn objectives(context: &Context) -> Vec<Finding> {
                 "ServiceLevelObjectives",
                 "there are none yet",
             )
-            .hint("Apply one and label a Deployment with what it selects: docs/getting-started.md."),
+            .hint("Apply one and label a Deployment with what it selects: https://github.com/valencenet/valence/blob/main/docs/getting-started.md."),
         ],
         Ok(found) => found.items.iter().map(objective).collect(),
         Err(error) => vec![Finding::new(
@@ -104,7 +104,7 @@ fn workload(recommendation: &Recommendation, now: Timestamp) -> Finding {
         .map(|time| now.as_second() - time.0.as_second());
     if let Some(age) = age.filter(|age| *age > STALE_SECONDS) {
         return finding(Outcome::Failed, format!("the recommendation is {age} s old"))
-            .hint("docs/runbooks/stale-recommendations.md");
+            .hint("https://github.com/valencenet/valence/blob/main/docs/runbooks/stale-recommendations.md");
     }
     match status.state.as_str() {
         "MetricsMissing" | "Unattainable" => finding(Outcome::Warned, format!("{}: {}", status.state, status.reason))

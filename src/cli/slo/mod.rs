@@ -45,8 +45,18 @@ impl Arguments {
 /// The YAML documents of a file, or of the standard input for `-`.
 ///
 /// # Errors
-/// When the file cannot be read, or is not YAML.
+/// When the file cannot be read, is not YAML, or holds no document or one that is no object.
 pub fn documents(file: &Path) -> anyhow::Result<Vec<serde_json::Value>> {
-    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&input::text(file)?)?;
-    Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
+    let mut documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&input::text(file)?)?;
+    documents.retain(|document| !document.is_null());
+    anyhow::ensure!(!documents.is_empty(), "{} holds no document", file.display());
+    for (index, document) in documents.iter().enumerate() {
+        anyhow::ensure!(
+            document.is_object(),
+            "document {} of {} is no object",
+            index + 1,
+            file.display()
+        );
+    }
+    Ok(documents)
 }

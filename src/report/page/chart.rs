@@ -156,15 +156,14 @@ fn drawing(curve: &CurveView, frame: Frame) -> Markup {
 
 /// The chart in a sentence, for those who do not see it.
 fn description(curve: &CurveView) -> String {
-    let safe = curve.safe_load_per_second.map_or_else(
-        || "The load at which it would be missed is not known yet.".to_owned(),
-        |load| {
-            format!(
-                "At the present replicas and size it is expected to hold up to {}.",
-                words::rate(load)
-            )
-        },
-    );
+    let safe = match curve.safe_load_per_second {
+        None => "The load at which it would be missed is not known yet.".to_owned(),
+        Some(load) if never(load) => NEVER.to_owned(),
+        Some(load) => format!(
+            "At the present replicas and size it is expected to hold up to {}.",
+            words::rate(load)
+        ),
+    };
     let present = curve
         .load_per_second
         .map_or_else(String::new, |load| format!(" The load is {} now.", words::rate(load)));
@@ -200,6 +199,14 @@ fn objective(curve: &CurveView, scale: &Scale) -> Markup {
     }
 }
 
+/// What is said where the objective is not sure to hold at any load.
+const NEVER: &str = "The bound is above the objective at every load.";
+
+/// Whether a safe load is as good as none.
+fn never(per_second: f64) -> bool {
+    per_second * MINUTE < 1.0
+}
+
 /// A load that is marked by a vertical line.
 struct Mark {
     class: &'static str,
@@ -210,11 +217,12 @@ struct Mark {
 /// The present load, and the loads up to which the objective is expected to hold, now and as recommended.
 fn marks(curve: &CurveView) -> Vec<Mark> {
     let mark = |class, label: &str, load: Option<f64>| {
-        load.map(|load| Mark {
-            class,
-            label: format!("{label} {}", words::rate(load)),
-            load_per_second: load,
-        })
+        load.filter(|load| class == "present" || !never(*load))
+            .map(|load| Mark {
+                class,
+                label: format!("{label} {}", words::rate(load)),
+                load_per_second: load,
+            })
     };
     let recommended = curve.recommended_replicas.map_or_else(String::new, |replicas| {
         format!(
@@ -279,6 +287,7 @@ fn legend(curve: &CurveView) -> Markup {
             span { i.key.bound {} "the bound that is planned by" }
         }
         span { i.key.seen {} "observed (larger: more requests)" }
+        @if curve.safe_load_per_second.is_some_and(never) { span { (NEVER) } }
         @if curve.observed.iter().any(missed) { span { i.key.missed {} "observed, too slow" } }
     }
 }

@@ -4,17 +4,17 @@ use maud::{Markup, html};
 
 use super::chart::chart;
 use super::data::{ComplianceView, ContainerView, ExplanationView, ObjectiveView, WorkloadView};
-use super::html::{becomes, budget, document, duration, priced, saving, share, state, verdict};
+use super::html::{Told, becomes, budget, compared, document, duration, priced, share, state, verdict};
 use crate::report::words;
 
 /// The page of a workload.
-pub fn workload(one: &WorkloadView, foot: Markup) -> Markup {
+pub fn workload(one: &WorkloadView, told: Told) -> Markup {
     let twin = format!("../../json/workloads/{}/{}", one.namespace, one.name);
     document(
         &one.name,
         "../../",
         &twin,
-        foot,
+        told,
         html! {
             h1 { span.namespace { (one.namespace) "/" } (one.name) " " @if one.live { span.badge.live { "live" } } @else { span.badge.unknown { "recommended only" } } }
             p.lead { (one.explanation.summary) }
@@ -33,13 +33,13 @@ pub fn workload(one: &WorkloadView, foot: Markup) -> Markup {
 }
 
 /// The page of an objective.
-pub fn objective(one: &ObjectiveView, foot: Markup) -> Markup {
+pub fn objective(one: &ObjectiveView, told: Told) -> Markup {
     let twin = format!("../../json/objectives/{}/{}", one.namespace, one.name);
     document(
         &one.name,
         "../../",
         &twin,
-        foot,
+        told,
         html! {
             h1 { span.namespace { (one.namespace) "/" } (one.name) }
             @for asks in &one.asks { p.lead { (asks) } }
@@ -103,9 +103,9 @@ fn expense(one: &WorkloadView) -> Markup {
     html! {
         div {
             dt { "Cost" }
-            dd { (saving(cost)) }
+            dd { (compared(cost)) }
             @if cost.original.core_equivalents > 0.0 { dd.note { "as written: " (priced(cost, &cost.original)) } }
-            dd.note { "now: " (priced(cost, &cost.current)) }
+            @if cost.current.core_equivalents > 0.0 { dd.note { "now: " (priced(cost, &cost.current)) } }
             @if cost.current != cost.recommended { dd.note { "recommended: " (priced(cost, &cost.recommended)) } }
         }
     }

@@ -1,5 +1,6 @@
 //! The frame of every page and the small pieces that pages share.
 
+use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
 use super::cost::Cost;
@@ -7,8 +8,39 @@ use super::data::{ComplianceView, CostView, WorkloadView};
 use crate::core::readout::Verdict;
 use crate::report::words;
 
+/// Which replica answers, and as of when.
+#[derive(Clone, Copy)]
+pub struct Told {
+    pub at: Option<Timestamp>,
+    pub leader: bool,
+}
+
+impl Told {
+    fn foot(self) -> Markup {
+        html! {
+            @match self.at {
+                Some(at) => { "As of " time datetime=(at.to_string()) { (at.strftime("%Y-%m-%d %H:%M:%S UTC")) } ". " },
+                None => "No cycle has ended yet. ",
+            }
+            @if self.leader { "This replica recommends." } @else { "Another replica recommends." }
+        }
+    }
+
+    /// What is missing on a replica that only serves admission, and how to reach the other.
+    fn notice(self) -> Markup {
+        html! {
+            @if self.at.is_some() && !self.leader {
+                p.remark role="note" {
+                    "This replica does not measure: curves, compliance and the sizes in force are shown by the holder of the Lease valence-recommender ("
+                    code { "kubectl get lease valence-recommender -n NAMESPACE" } ")."
+                }
+            }
+        }
+    }
+}
+
 /// A whole document. `root` is the way back to the first page, so that links hold behind a proxy under any path.
-pub fn document(title: &str, root: &str, twin: &str, foot: Markup, body: Markup) -> Markup {
+pub fn document(title: &str, root: &str, twin: &str, told: Told, body: Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -28,8 +60,8 @@ pub fn document(title: &str, root: &str, twin: &str, foot: Markup, body: Markup)
                     }
                     nav { a href=(twin) { "JSON" } }
                 }
-                main #main { (body) }
-                footer { (foot) }
+                main #main { (told.notice()) (body) }
+                footer { (told.foot()) }
             }
         }
     }
@@ -123,10 +155,22 @@ pub fn saving(view: &CostView) -> String {
     }
 }
 
-/// What a cost is, and in money where a price is known.
-pub fn priced(view: &CostView, one: &Cost) -> String {
-    let money = view.month(one).map_or_else(String::new, |month| format!(" ({month})"));
-    cost(one) + &money
+/// The same beside what is in force.
+pub fn compared(view: &CostView) -> String {
+    let change = saving(view);
+    if view.change.is_some_and(|change| change.abs() >= 0.005) {
+        format!("{change} than now")
+    } else {
+        change
+    }
+}
+
+/// What a cost is, and in money where a price is known; lines are broken between the two.
+pub fn priced(view: &CostView, one: &Cost) -> Markup {
+    html! {
+        span.whole { (cost(one)) }
+        @if let Some(month) = view.month(one) { " " span.whole { "(" (month) ")" } }
+    }
 }
 
 /// A value with what it would become; the same value is said once.

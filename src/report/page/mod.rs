@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::cost::Prices;
 use self::data::{ObjectiveView, Overview, WorkloadView};
+use self::html::Told;
 use super::status::{Board, Snapshot};
 
 /// What the page is made from.
@@ -99,8 +100,12 @@ impl Source {
         Some(ObjectiveView::new(found, &snapshot))
     }
 
-    fn foot(&self) -> Markup {
-        overview::foot(self.snapshot().at, self.snapshot().leader)
+    fn told(&self) -> Told {
+        let snapshot = self.snapshot();
+        Told {
+            at: snapshot.at,
+            leader: snapshot.leader,
+        }
     }
 }
 
@@ -108,19 +113,19 @@ type Place = Path<(String, String)>;
 
 async fn overview_page(State(source): State<Source>) -> Response {
     let view = Overview::new(&source.snapshot(), &source.prices);
-    page(overview::page(&view, source.foot()))
+    page(overview::page(&view, source.told()))
 }
 
 async fn workload_page(State(source): State<Source>, Path((namespace, name)): Place) -> Response {
     match source.workload(&namespace, &name) {
-        Some(view) => page(detail::workload(&view, source.foot())),
+        Some(view) => page(detail::workload(&view, source.told())),
         None => missing(&source, "workload", &namespace, &name),
     }
 }
 
 async fn objective_page(State(source): State<Source>, Path((namespace, name)): Place) -> Response {
     match source.objective(&namespace, &name) {
-        Some(view) => page(detail::objective(&view, source.foot())),
+        Some(view) => page(detail::objective(&view, source.told())),
         None => missing(&source, "objective", &namespace, &name),
     }
 }
@@ -150,7 +155,7 @@ fn missing(source: &Source, what: &str, namespace: &str, name: &str) -> Response
         h1 { "No such " (what) }
         p.empty { "Valence knows no " (what) " " (namespace) "/" (name) ". It may have been renamed, or no objective selects it." }
     };
-    let document = html::document("Not found", "../../", "../../json", source.foot(), body);
+    let document = html::document("Not found", "../../", "../../json", source.told(), body);
     (StatusCode::NOT_FOUND, page(document)).into_response()
 }
 

@@ -1,21 +1,20 @@
 //! The first page: objectives and workloads at a glance.
 
-use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::cost::Cost;
 use super::data::{CostView, ObjectiveView, Overview, WorkloadView};
-use super::html::{becomes, budget, cores, document, duration, saving, share, state, verdict};
+use super::html::{Told, becomes, budget, cores, document, duration, saving, share, state, verdict};
 use crate::core::readout::Verdict;
 use crate::report::words;
 
 /// The page.
-pub fn page(view: &Overview, foot: Markup) -> Markup {
+pub fn page(view: &Overview, told: Told) -> Markup {
     document(
         "Overview",
         "",
         "json",
-        foot,
+        told,
         html! {
             h1 { "What is promised, and what it takes" }
             (summary(view))
@@ -23,17 +22,6 @@ pub fn page(view: &Overview, foot: Markup) -> Markup {
             (workloads(&view.workloads))
         },
     )
-}
-
-/// Who answers, and as of when.
-pub fn foot(at: Option<Timestamp>, leader: bool) -> Markup {
-    html! {
-        @match at {
-            Some(at) => { "As of " time datetime=(at.to_string()) { (at.strftime("%Y-%m-%d %H:%M:%S UTC")) } ". " },
-            None => "No cycle has ended yet. ",
-        }
-        @if leader { "This replica recommends." } @else { "Another replica recommends; curves are shown there." }
-    }
 }
 
 fn summary(view: &Overview) -> Markup {

@@ -37,9 +37,12 @@ enum Command {
         /// Applies these manifests at the start.
         #[arg(long)]
         apply: Vec<PathBuf>,
-        /// Installs Valence from its manifests.
+        /// Installs Valence from its manifests first, and waits until it serves.
         #[arg(long)]
         install: bool,
+        /// Further argument of `valence run`.
+        #[arg(long = "operator-argument", requires = "install", allow_hyphen_values = true)]
+        operator_arguments: Vec<String>,
     },
     /// Shows Valence at work on a workload whose load rises and falls.
     Demo {
@@ -160,7 +163,8 @@ impl Cli {
                 cluster,
                 apply,
                 install,
-            } => up(cluster.options()?, apply, install).await,
+                operator_arguments,
+            } => up(cluster.options()?, apply, install.then_some(operator_arguments)).await,
             Command::Demo {
                 cluster,
                 seconds,
@@ -210,12 +214,13 @@ fn stop_signal() -> anyhow::Result<CancellationToken> {
     Ok(token)
 }
 
-async fn up(options: Options, manifests: Vec<PathBuf>, install: bool) -> anyhow::Result<ExitCode> {
+async fn up(options: Options, manifests: Vec<PathBuf>, install: Option<Vec<String>>) -> anyhow::Result<ExitCode> {
     let stop = stop_signal()?;
     let playground = Playground::start(options).await?;
     say(&format!("export KUBECONFIG={}\n", playground.kubeconfig().display()));
-    if install {
-        playground.apply_objects(super::install::objects(1, &[])?).await?;
+    if let Some(arguments) = install {
+        let page = run::install(&playground, &arguments).await?;
+        say(&format!("# Valence serves, its page at {page}\n"));
     }
     for manifest in manifests {
         let text = std::fs::read_to_string(&manifest).with_context(|| format!("reading {}", manifest.display()))?;

@@ -85,18 +85,31 @@ async fn show(playground: &Playground, demo: &DemoOptions, start: Instant) -> an
     })
 }
 
-async fn prepare(playground: &Playground, demo: &DemoOptions, view: &View) -> anyhow::Result<()> {
-    view.step("installing Valence from deploy/base");
+/// Installs Valence, waits until it serves and gives the address of its page.
+///
+/// # Errors
+/// When it does not become ready, with the end of its log.
+pub async fn install(playground: &Playground, operator_arguments: &[String]) -> anyhow::Result<String> {
     playground
-        .apply_objects(install::objects(1, &demo.operator_arguments)?)
+        .apply_objects(install::objects(1, operator_arguments)?)
         .await?;
     let settled = playground
         .deployment_settled("valence-system", "optimization-operator", Duration::from_secs(60))
         .await;
-    if settled.is_err() {
-        view.step(&operator_log(playground).await);
+    if let Err(error) = settled {
+        let log = operator_log(playground).await;
+        return Err(anyhow::Error::new(error).context(format!("the operator did not become ready:\n{log}")));
     }
-    settled.context("the operator did not become ready")?;
+    let address = operator_address(playground)
+        .await
+        .context("the operator has no address")?;
+    Ok(format!("http://{address}:8088"))
+}
+
+async fn prepare(playground: &Playground, demo: &DemoOptions, view: &View) -> anyhow::Result<()> {
+    view.step("installing Valence from deploy/base");
+    let page = install(playground, &demo.operator_arguments).await?;
+    view.step(&format!("its page is at {page}"));
     view.step("applying the objective, the Deployment and its Service");
     playground.apply(include_str!("application.yaml")).await?;
     playground
@@ -168,10 +181,14 @@ async fn operator_log(playground: &Playground) -> String {
     logs.collect()
 }
 
+async fn operator_address(playground: &Playground) -> Option<String> {
+    let pods = playground.pods("valence-system", OPERATOR).await.ok()?;
+    pods.first()?.status.as_ref()?.pod_ip.clone()
+}
+
 /// The sum of the operator's counters of admissions.
 async fn admissions(playground: &Playground) -> Option<u64> {
-    let pods = playground.pods("valence-system", OPERATOR).await.ok()?;
-    let address = pods.first()?.status.as_ref()?.pod_ip.clone()?;
+    let address = operator_address(playground).await?;
     let client: HttpClient<_, Empty<Bytes>> = HttpClient::builder(TokioExecutor::new()).build_http();
     let response = client
         .get(format!("http://{address}:8080/metrics").parse().ok()?)
