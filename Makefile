@@ -9,6 +9,8 @@ PLATFORMS ?= linux/amd64,linux/arm64
 # What becomes of images: pushed, or with OUTPUT=--load and one platform put into the local Docker.
 OUTPUT ?= --push
 VALENCE = target/debug/valence
+# The operator as it is released.
+DIST = cargo build --profile dist --locked -p valence
 # Without one of these a test fails; without any other tool it says that it is skipped.
 TEST_TOOLS = envoy kubectl helm prometheus promtool
 KUSTOMIZE = kubectl kustomize
@@ -41,7 +43,7 @@ bench-control: ## the controllers against each other on recorded and made load; 
 
 .PHONY: footprint
 footprint: ## size of the image's binary, start to ready, and idle memory
-	cargo build --profile dist --locked -p valence
+	$(DIST)
 	cargo build --release --locked -p valence-playground
 	.ci/footprint.py
 
@@ -113,7 +115,8 @@ tools-test: ## and what only tests use
 
 .PHONY: release
 release: ## the operator, optimised
-	cargo build --profile dist --locked -p valence
+	$(DIST)
+	@ls -lh target/dist/valence | awk '{ print $$9 ": " $$5 }'
 
 .PHONY: image
 image: ## the images of the operator and of the examples, for amd64 and arm64; needs docker buildx, and pushes them
@@ -122,7 +125,7 @@ image: ## the images of the operator and of the examples, for amd64 and arm64; n
 
 .PHONY: image-offline
 image-offline: ## target/image.tar, the operator's image for this machine, without Docker; fails above 25 MB
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile dist --locked --bin valence \
+	RUSTFLAGS="$$RUSTFLAGS -C target-feature=+crt-static" $(DIST) \
 		--target $(shell uname -m)-unknown-linux-gnu --target-dir target/static
 	.ci/image.py --tag $(IMAGE) target/image.tar \
 		linux/$(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m)))=target/static/$(shell uname -m)-unknown-linux-gnu/dist/valence

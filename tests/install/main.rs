@@ -8,5 +8,6 @@ mod image;
 mod live;
 mod manifests;
 mod prometheus;
+mod release;
 mod schema;
 mod tools;

@@ -132,7 +132,7 @@ pub fn chart(curve: &CurveView) -> Markup {
         figure {
             (drawing(curve, WIDE))
             (drawing(curve, NARROW))
-            figcaption { (legend(curve)) }
+            figcaption { (legend(curve, Scale::of(curve, WIDE).most_latency)) }
         }
     }
 }
@@ -277,7 +277,7 @@ fn observed(curve: &CurveView, scale: &Scale) -> Markup {
     }
 }
 
-fn legend(curve: &CurveView) -> Markup {
+fn legend(curve: &CurveView, most_latency: f64) -> Markup {
     let missed = |point: &crate::core::readout::ObservedPoint| point.latency_seconds > curve.response_time_seconds;
     html! {
         @if curve.points.is_empty() {
@@ -288,6 +288,7 @@ fn legend(curve: &CurveView) -> Markup {
         }
         span { i.key.seen {} "observed (larger: more requests)" }
         @if curve.safe_load_per_second.is_some_and(never) { span { (NEVER) } }
+        @if curve.observed.iter().any(|point| point.latency_seconds > most_latency) { span { "at the upper edge: slower still" } }
         @if curve.observed.iter().any(missed) { span { i.key.missed {} "observed, too slow" } }
     }
 }
