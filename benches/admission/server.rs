@@ -38,7 +38,8 @@ impl Server {
                 sender
                     .send((address, thread.unwrap_or_default().join("schedstat")))
                     .expect("whoever started this");
-                let serving = valence_webhook::serve_router(listener, tls, router, CancellationToken::new());
+                let (bounds, stop) = (valence_webhook::BOUNDS, CancellationToken::new());
+                let serving = valence_webhook::serve_router(listener, tls, router, bounds, stop);
                 serving.await.expect("serving");
             });
         });

@@ -11,13 +11,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
-use valence_webhook::Places;
+use valence_webhook::{Bounds, Place, Places};
 
-/// Connections of one caller: a browser opens six, Prometheus and the kubelet one each.
-const EACH: usize = 16;
-
-/// Connections in all.
-const ALL: usize = 256;
+/// Connections of one caller (a browser opens six, Prometheus and the kubelet one each) and in all. Nothing is kept of
+/// their requests but the head.
+pub const BOUNDS: Bounds = Bounds {
+    connections_each: 16,
+    connections: 256,
+    bytes: 0,
+};
 
 /// Longest silence before the head of a request is complete.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,12 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest life of a connection; an honest caller opens another one.
 const LIFE: Duration = Duration::from_secs(300);
 
-/// Serves until told to stop; requests under way are answered first.
+/// Serves until told to stop; requests under way are answered first. A new connection always finds a place, be it that of
+/// another: the kubelet's probes have to get through whoever else holds what there is.
 ///
 /// # Errors
 /// None at present: a connection that cannot be accepted is logged.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    let (places, connections) = (Places::new(EACH, ALL), TaskTracker::new());
+    let (places, connections) = (Places::new(BOUNDS), TaskTracker::new());
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         let (stream, caller) = match accepted {
             Ok(accepted) => accepted,
@@ -40,15 +43,8 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
                 continue;
             }
         };
-        let Some(place) = places.take(caller.ip()) else {
-            debug!(%caller, "too many connections");
-            continue;
-        };
-        let (router, stop) = (router.clone(), stop.clone());
-        connections.spawn(async move {
-            connection(stream, router, stop).await;
-            drop(place);
-        });
+        let (place, router, stop) = (places.take(caller.ip()), router.clone(), stop.clone());
+        connections.spawn(async move { connection(stream, &place, router, stop).await });
     }
     drop(listener);
     connections.close();
@@ -56,13 +52,14 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     Ok(())
 }
 
-async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) {
+async fn connection(stream: TcpStream, place: &Place, router: Router, stop: CancellationToken) {
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
+        () = place.lost() => return,
         () = stop.cancelled() => {}
         () = tokio::time::sleep(LIFE) => {}
     }
@@ -76,6 +73,8 @@ async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::net::SocketAddr;
+
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -91,22 +90,31 @@ mod tests {
         String::from_utf8(text).unwrap()
     }
 
+    async fn connect(own: &str, address: SocketAddr) -> TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{own}:0").parse().unwrap()).unwrap();
+        socket.connect(address).await.unwrap()
+    }
+
     #[tokio::test]
-    async fn whoever_holds_connections_open_keeps_nobody_else_out() {
+    async fn whoever_holds_all_connections_keeps_nobody_else_out() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let router = Router::new().route("/", get(|| async { "here" }));
         let serving = tokio::spawn(serve(listener, router, stop.clone()));
         let mut idle = Vec::new();
-        for _ in 0..EACH {
-            idle.push(TcpStream::connect(address).await.unwrap());
+        for caller in 0..BOUNDS.connections / BOUNDS.connections_each {
+            for _ in 0..BOUNDS.connections_each {
+                idle.push(connect(&format!("127.0.1.{caller}"), address).await);
+            }
         }
-        assert_eq!(answer(&mut TcpStream::connect(address).await.unwrap()).await, "");
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-        let mut other = socket.connect(address).await.unwrap();
-        assert!(answer(&mut other).await.ends_with("here"));
+        for caller in ["127.0.0.2", "127.0.0.3", "127.0.1.0", "127.0.0.2"] {
+            assert!(
+                answer(&mut connect(caller, address).await).await.ends_with("here"),
+                "{caller}"
+            );
+        }
         // Idle connections do not hold up the end either.
         stop.cancel();
         serving.await.unwrap().unwrap();

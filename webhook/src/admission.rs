@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use serde::de::Deserialize;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::metrics::{Metrics, Result as Counted};
-use crate::notices::Notices;
+use crate::notices::{Notice, Notices, Share, Shares};
 use crate::outcome::Outcome;
 use crate::plans::Plans;
 use crate::pod::Sidecars;
@@ -15,6 +16,9 @@ use crate::reader::Quick;
 use crate::review::{self, Read, Request, ReviewError};
 use crate::settings::Settings;
 use crate::{deployment, hpa, pod, scale, service};
+
+/// Most reviews that wait for the owner of their object to be seen; a further one is answered at once.
+pub(crate) const MOST_WAITERS: usize = 64;
 
 /// A kind of question, each with a path of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,7 +105,9 @@ pub struct Admission {
     settings: ArcSwap<Settings>,
     metrics: Metrics,
     notices: Arc<dyn Notices>,
+    shares: Shares,
     sidecars: Sidecars,
+    waiters: Semaphore,
 }
 
 /// An answer, ready to be sent.
@@ -126,7 +132,9 @@ impl Admission {
             settings: ArcSwap::from_pointee(settings),
             metrics,
             notices,
+            shares: Shares::default(),
             sidecars: Sidecars::default(),
+            waiters: Semaphore::new(MOST_WAITERS),
         }
     }
 
@@ -178,18 +186,38 @@ impl Admission {
         if answer.outcome.overrides {
             self.metrics.overridden(&answer.manager, &answer.user);
         }
-        for notice in answer.outcome.notices {
-            if !self.notices.notice(notice) {
-                self.metrics.dropped();
-            }
-        }
+        answer.outcome.notices.into_iter().for_each(|notice| self.tell(notice));
         answer.body
+    }
+
+    fn tell(&self, notice: Notice) {
+        if !notice.is_of_ours(self.plans.as_ref()) {
+            return;
+        }
+        let passed_on = match self.shares.take(&notice, Instant::now()) {
+            Share::New => self.notices.notice(notice),
+            Share::Told => true,
+            Share::TooMany => false,
+        };
+        if !passed_on {
+            self.metrics.dropped();
+        }
     }
 
     /// Counts a review that could not be answered.
     pub fn refused(&self, endpoint: Endpoint, started: Instant) {
         self.metrics
             .reviewed(endpoint, Counted::Malformed, false, started.elapsed());
+    }
+
+    /// Counts a review that was not read because too many were under way.
+    pub(crate) fn shed(&self, endpoint: Endpoint, started: Instant) {
+        self.metrics.reviewed(endpoint, Counted::Shed, false, started.elapsed());
+    }
+
+    /// Lets a review wait for its object's owner, unless too many do.
+    pub(crate) fn wait(&self) -> Option<SemaphorePermit<'_>> {
+        self.waiters.try_acquire().ok()
     }
 }
 

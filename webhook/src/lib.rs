@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod amounts;
 pub mod annotations;
+mod body;
 mod deployment;
 pub mod envoy;
 mod hpa;
@@ -37,15 +38,16 @@ mod view;
 mod workload;
 
 pub use admission::{Admission, Answer, Endpoint};
+pub use body::MOST_BODY_BYTES;
 pub use metrics::Metrics;
 pub use notices::{Notice, Notices};
 pub use outcome::Outcome;
 pub use patch::{Content, Patch};
 pub use pending::Pending;
-pub use places::{Place, Places};
+pub use places::{Bounds, Load, Place, Places};
 pub use plans::{ContainerResources, LatencyObjective, Plan, Plans, names};
 pub use pod::Prospect;
 pub use review::ReviewError;
 pub use rollout::is_rolling_out;
-pub use server::{MOST_BODY_BYTES, router, serve, serve_router};
+pub use server::{BOUNDS, router, serve, serve_router};
 pub use settings::{SIDECAR_IMAGE, Settings};

@@ -11,6 +11,10 @@ use crate::admission::Endpoint;
 /// Most pairs of managers and users that are told apart.
 const MOST_OVERRIDERS: usize = 100;
 
+/// Longest name of a manager or user that is kept, in bytes: the API server's own bound of a field manager. Whoever else
+/// reaches the port has none.
+const LONGEST_NAME: usize = 128;
+
 /// Upper bounds of the duration histogram, in seconds.
 const DURATIONS: [f64; 12] = [
     0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.25, 1.0,
@@ -27,10 +31,18 @@ pub enum Result {
     NotUnderstood,
     /// No answer, because the review was not understood.
     Malformed,
+    /// No answer, because too many were under way.
+    Shed,
 }
 
 impl Result {
-    const ALL: [Self; 4] = [Self::Changed, Self::Unchanged, Self::NotUnderstood, Self::Malformed];
+    const ALL: [Self; 5] = [
+        Self::Changed,
+        Self::Unchanged,
+        Self::NotUnderstood,
+        Self::Malformed,
+        Self::Shed,
+    ];
 
     const fn label(self) -> &'static str {
         match self {
@@ -38,6 +50,7 @@ impl Result {
             Self::Unchanged => "unchanged",
             Self::NotUnderstood => "not_understood",
             Self::Malformed => "malformed",
+            Self::Shed => "shed",
         }
     }
 }
@@ -126,6 +139,7 @@ impl Metrics {
     /// Counts an override, without a lock but for the first of each; beyond a bounded number of managers and users they
     /// are all `other`.
     pub(crate) fn overridden(&self, manager: &str, user: &str) {
+        let [manager, user] = [manager, user].map(|name| start(name, LONGEST_NAME));
         let known = self.overriders.load();
         if let Some(known) = known
             .iter()
@@ -160,6 +174,12 @@ impl Metrics {
     }
 }
 
+/// As much of a text as fits into a number of bytes.
+fn start(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
+}
+
 fn every_review(reviews: &IntCounterVec) -> Vec<IntCounter> {
     let mut counters = Vec::new();
     for endpoint in Endpoint::ALL {
@@ -174,4 +194,25 @@ fn every_review(reviews: &IntCounterVec) -> Vec<IntCounter> {
 
 fn position(endpoint: Endpoint, result: Result, dry_run: bool) -> usize {
     (endpoint as usize * Result::ALL.len() + result as usize) * 2 + usize::from(dry_run)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_of_overriders_are_cut() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        metrics.overridden(&"m".repeat(4 << 20), &"é".repeat(1000));
+        metrics.overridden(&"m".repeat(4 << 20), &"é".repeat(999));
+        let text = prometheus::TextEncoder::new()
+            .encode_to_string(&registry.gather())
+            .unwrap();
+        let (manager, user) = ("m".repeat(LONGEST_NAME), "é".repeat(LONGEST_NAME / 2));
+        let line = format!(r#"valence_admission_overrides_total{{manager="{manager}",user="{user}"}} 2"#);
+        assert!(text.contains(&line), "{} bytes of metrics", text.len());
+        assert_eq!(metrics.overriders.load().len(), 1);
+    }
 }

@@ -2,15 +2,15 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Request, State};
+use axum::body::{Body, Bytes};
+use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::{StatusCode, header};
+use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -22,24 +22,30 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::{Admission, Answer, Endpoint};
-use crate::places::Places;
+use crate::body::{self, Refusal};
+use crate::places::{Bounds, Place, Places};
 use crate::review::ReviewError;
 
-/// Largest review that is read. The API server's own limit for an object is 1.5 MiB in etcd, and an update carries two.
-pub const MOST_BODY_BYTES: usize = 4 << 20;
+/// What callers may hold. An API server needs one or a few connections of HTTP/2, and one for each review under way of
+/// HTTP/1.1; a connection takes some tens of kilobytes.
+pub const BOUNDS: Bounds = Bounds {
+    connections_each: 512,
+    connections: 2048,
+    bytes: 64 << 20,
+};
 
-/// Connections of one caller. An API server needs one or a few of HTTP/2, and one for each review under way of HTTP/1.1.
-const CONNECTIONS_EACH: usize = 512;
-
-/// Connections in all: some tens of kilobytes each.
-const CONNECTIONS: usize = 2048;
-
-/// Longest time that a TLS handshake, the head of the first request, and a body may take.
+/// Longest time that a TLS handshake may take, and the end of a connection that is told to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a caller of HTTP/1.1 that has asked before may keep a connection without a word: longer than the 90 s for which
-/// API servers keep theirs, so that none is closed under a review that is just being sent, which nobody would repeat.
+/// How long a connection may be open before a review was answered on it: a handshake, and a review.
+const PROOF: Duration = Duration::from_secs(15);
+
+/// How long a connection may be kept after the last review that was answered on it: longer than the 90 s for which API
+/// servers keep theirs, so that none is closed under a review that is just being sent, which nobody would repeat.
 const IDLE: Duration = Duration::from_secs(180);
+
+/// Reviews under way on one connection of HTTP/2.
+const STREAMS: u32 = 64;
 
 /// Longest time that requests in progress get when the server stops.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -54,26 +60,33 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 pub fn router(admission: Arc<Admission>) -> Router {
     let mut router = Router::new();
     for endpoint in Endpoint::ALL {
-        let handler =
-            move |State(admission): State<Arc<Admission>>, request: Request| answer(admission, endpoint, request);
+        let handler = move |State(admission): State<Arc<Admission>>,
+                            Extension(place): Extension<Arc<Place>>,
+                            request: Request| answer(admission, endpoint, place, request);
         router = router.route(endpoint.path(), post(handler));
     }
     router.with_state(admission)
 }
 
-async fn answer(admission: Arc<Admission>, endpoint: Endpoint, request: Request) -> Response {
-    let started = Instant::now();
-    let body = tokio::time::timeout(PATIENCE, to_bytes(request.into_body(), MOST_BODY_BYTES)).await;
-    let Ok(Ok(body)) = body else {
-        admission.refused(endpoint, started);
-        return (
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "the review is too large, too slow, or was cut off\n",
-        )
-            .into_response();
+async fn answer(admission: Arc<Admission>, endpoint: Endpoint, place: Arc<Place>, request: Request) -> Response {
+    let (started, mut load) = (Instant::now(), place.request());
+    let body = match body::read(request.into_body(), &mut load).await {
+        Ok(body) => body,
+        Err(Refusal::NoRoom) => {
+            admission.shed(endpoint, started);
+            return (StatusCode::SERVICE_UNAVAILABLE, "too much is under way\n").into_response();
+        }
+        Err(Refusal::Unreadable) => {
+            admission.refused(endpoint, started);
+            let complaint = "the review is too large, too slow, or was cut off\n";
+            return (StatusCode::PAYLOAD_TOO_LARGE, complaint).into_response();
+        }
     };
     match settled(&admission, endpoint, &body).await {
-        Ok(answer) => json(admission.record(endpoint, answer, started)),
+        Ok(answer) => {
+            place.used();
+            json(admission.record(endpoint, answer, started))
+        }
         Err(error) => {
             admission.refused(endpoint, started);
             (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
@@ -88,6 +101,12 @@ fn json(body: Vec<u8>) -> Response {
 /// Answers; a pod whose Deployment was made a moment ago waits for the watch to see it, for a bounded time.
 async fn settled(admission: &Admission, endpoint: Endpoint, body: &Bytes) -> Result<Answer, ReviewError> {
     let mut answer = admission.answer(endpoint, body)?;
+    if !answer.owner_unknown {
+        return Ok(answer);
+    }
+    let Some(_waiting) = admission.wait() else {
+        return Ok(answer);
+    };
     let patience = Duration::from_millis(admission.settings().owner_wait_milliseconds);
     let deadline = tokio::time::Instant::now() + patience;
     while answer.owner_unknown && tokio::time::Instant::now() < deadline {
@@ -107,7 +126,7 @@ pub async fn serve(
     admission: Arc<Admission>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    serve_router(listener, tls, router(admission), stop).await
+    serve_router(listener, tls, router(admission), BOUNDS, stop).await
 }
 
 /// Serves any router as [`serve`] serves admission.
@@ -118,10 +137,11 @@ pub async fn serve_router(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     router: Router,
+    bounds: Bounds,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let acceptor = TlsAcceptor::from(with_protocols(tls));
-    let (places, connections) = (Places::new(CONNECTIONS_EACH, CONNECTIONS), TaskTracker::new());
+    let (places, connections) = (Places::new(bounds), TaskTracker::new());
     loop {
         let (stream, caller) = tokio::select! {
             () = stop.cancelled() => break,
@@ -134,14 +154,14 @@ pub async fn serve_router(
                 }
             },
         };
-        let Some(place) = places.take(caller.ip()) else {
-            tracing::debug!(%caller, "too many connections");
-            continue;
-        };
+        let place = places.take(caller.ip());
         let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
         connections.spawn(async move {
-            let _place = place;
-            if let Err(error) = connection(stream, acceptor, router, stop).await {
+            let ended = tokio::select! {
+                ended = connection(stream, &place, acceptor, router, stop) => ended,
+                () = place.lost() => Err("it made room for another".into()),
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "connection ended");
             }
         });
@@ -166,6 +186,7 @@ fn with_protocols(tls: Arc<ServerConfig>) -> Arc<ServerConfig> {
 
 async fn connection(
     stream: TcpStream,
+    place: &Arc<Place>,
     acceptor: TlsAcceptor,
     router: Router,
     stop: CancellationToken,
@@ -177,26 +198,47 @@ async fn connection(
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(Some(KEEP_ALIVE));
-    let (asked, inner) = (AtomicBool::new(false), TowerToHyperService::new(router));
-    let service = service_fn(|request| {
-        asked.store(true, Ordering::Relaxed);
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_concurrent_streams(STREAMS);
+    let inner = TowerToHyperService::new(router);
+    let service = service_fn(|mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(Arc::clone(place));
         inner.call(request)
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    tokio::select! {
+    let patience = tokio::select! {
         ended = connection.as_mut() => return ended,
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-        () = silence(&asked) => return Err("nothing was asked".into()),
-    }
-    connection.await
+        () = stop.cancelled() => DRAIN,
+        () = useless(place) => PATIENCE,
+    };
+    connection.as_mut().graceful_shutdown();
+    tokio::time::timeout(patience, connection).await?
 }
 
-/// Ends when nothing was asked in time; whoever asked once is bounded by the protocol.
-async fn silence(asked: &AtomicBool) {
-    tokio::time::sleep(PATIENCE).await;
-    if asked.load(Ordering::Relaxed) {
-        std::future::pending::<()>().await;
+/// Ends when no review was answered on a connection for too long, whatever else was said on it.
+async fn useless(place: &Place) {
+    while Instant::now() < kept_until(place) {
+        tokio::time::sleep_until(kept_until(place).into()).await;
+    }
+}
+
+fn kept_until(place: &Place) -> Instant {
+    place.last_use().map_or(place.taken() + PROOF, |used| used + IDLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_kept_while_reviews_are_answered_on_it() {
+        let place = Places::new(BOUNDS).take([127, 0, 0, 1].into());
+        let taken = place.taken();
+        assert_eq!(kept_until(&place), taken + PROOF);
+        for used in [Duration::from_secs(5), IDLE] {
+            place.used_at(taken + used);
+            assert_eq!(kept_until(&place), taken + used + IDLE);
+        }
     }
 }

@@ -20,7 +20,7 @@ use support::cluster::{Cluster, Objective};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use valence_webhook::notices::{Notice, channel};
-use valence_webhook::{Admission, Metrics, Plans, Settings, router, serve, serve_router};
+use valence_webhook::{Admission, BOUNDS, Bounds, Metrics, Plans, Settings, router, serve, serve_router};
 
 /// A running server, and how to reach it.
 struct Server {
@@ -99,11 +99,29 @@ async fn start_with(
     }
 }
 
+/// A server within other bounds than usual.
+async fn start_within(bounds: Bounds) -> Server {
+    start_with(
+        Arc::new(cluster()),
+        Settings::default(),
+        move |listener, tls, admission, stop| {
+            tokio::spawn(serve_router(listener, tls, router(admission), bounds, stop))
+        },
+    )
+    .await
+}
+
 impl Server {
     async fn connect(&self, protocol: &[u8]) -> tokio_rustls::client::TlsStream<TcpStream> {
+        self.connect_from("127.0.0.1", protocol).await
+    }
+
+    async fn connect_from(&self, own: &str, protocol: &[u8]) -> tokio_rustls::client::TlsStream<TcpStream> {
         let mut config = ClientConfig::clone(&self.client);
         config.alpn_protocols = vec![protocol.to_vec()];
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{own}:0").parse().unwrap()).unwrap();
+        let stream = socket.connect(self.address).await.unwrap();
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         connector
             .connect(ServerName::try_from("localhost").unwrap(), stream)
@@ -280,6 +298,75 @@ async fn tells_the_owner_unless_it_is_a_dry_run() {
     assert!(server.notices.try_recv().is_err());
 }
 
+/// Whoever reaches the port can make up objects; Events are written only of those that are there and opted in.
+#[tokio::test]
+async fn nothing_is_told_of_what_is_not_ours() {
+    let mut server = start(Arc::new(cluster())).await;
+    let mut elsewhere = pod(true);
+    elsewhere["request"]["namespace"] = json!("kube-system");
+    elsewhere["request"]["object"]["metadata"]["annotations"] = json!({"valence.io/injection": "enabled"});
+    let mut made_up = pod(true);
+    made_up["request"]["object"]["metadata"]["ownerReferences"][0]["name"] = json!("made-up-5d4f8c7b9");
+    let mut alone = elsewhere.clone();
+    alone["request"]["object"]["metadata"] =
+        json!({"name": "alone", "annotations": {"valence.io/injection": "enabled"}});
+    for review in [elsewhere, made_up, alone] {
+        let answer = server.ask("/mutate/pods", &review).await;
+        let warning = answer["response"]["warnings"][0].as_str();
+        assert!(warning.is_some(), "the caller is told: {answer}");
+    }
+    assert_eq!(server.notices.try_recv().ok(), None);
+    assert!(server.metrics().contains("valence_admission_notices_dropped_total 0"));
+}
+
+/// Four addresses hold all connections of both protocols, and have asked something on each. Whoever comes gets its answer,
+/// and a connection on which reviews are answered is kept.
+#[tokio::test]
+async fn whoever_holds_all_connections_keeps_nobody_else_out() {
+    let server = start_within(Bounds {
+        connections_each: 4,
+        connections: 8,
+        ..BOUNDS
+    })
+    .await;
+    let stream = TokioIo::new(server.connect_from("127.0.0.9", b"http/1.1").await);
+    let (mut honest, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let ask = || question("/mutate/deployments/scale", scale("u1").to_string());
+    let answer = honest.send_request(ask()).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    body(answer).await;
+    let mut held = Vec::new();
+    for host in 2..=5 {
+        for _ in 0..3 {
+            let stream = TokioIo::new(server.connect_from(&format!("127.0.0.{host}"), b"h2").await);
+            let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+                .await
+                .unwrap();
+            tokio::spawn(connection);
+            let refused = sender.send_request(question("/mutate/pods", "{}")).await.unwrap();
+            assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+            held.push(sender);
+        }
+    }
+    assert_eq!(server.http1(ask()).await.status(), StatusCode::OK, "a newcomer");
+    honest.ready().await.unwrap();
+    assert_eq!(honest.send_request(ask()).await.unwrap().status(), StatusCode::OK);
+    support::until("the connections that were too many are closed", async || {
+        (held.iter().filter(|sender| !sender.is_closed()).count() <= 7).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_review_for_which_there_is_no_room_is_not_read() {
+    let server = start_within(Bounds { bytes: 1000, ..BOUNDS }).await;
+    let refused = server.http1(question("/mutate/pods", pod(false).to_string())).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let counted = r#"valence_admission_reviews_total{dry_run="false",kind="pods",outcome="shed"} 1"#;
+    assert!(server.metrics().contains(counted), "{}", server.metrics());
+}
+
 /// A cluster whose Deployments are seen by the watch only after a while.
 struct Late(Cluster, AtomicBool);
 
@@ -352,7 +439,7 @@ async fn requests_in_progress_are_answered_when_the_server_stops() {
                 }
             };
             let router = router(admission).route("/slow", post(slow));
-            tokio::spawn(serve_router(listener, tls, router, stop))
+            tokio::spawn(serve_router(listener, tls, router, BOUNDS, stop))
         },
     )
     .await;

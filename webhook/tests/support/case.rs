@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use k8s_openapi::api::apps::v1::Deployment;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use valence_webhook::notices::{Notice, channel};
@@ -119,7 +120,14 @@ pub struct Asked {
 impl Asked {
     pub fn new(mut case: Case) -> Self {
         let (sender, receiver) = channel(100);
-        let plans = Arc::new(std::mem::take(&mut case.cluster));
+        let mut cluster = std::mem::take(&mut case.cluster);
+        if case.endpoint() == Endpoint::Deployments && cluster.deployments.is_empty() {
+            // What is asked about is seen by the watch as well, before or a moment after.
+            let seen = case.old_object.as_ref().unwrap_or(&case.object);
+            let is_one = serde_json::from_value::<Deployment>(seen.clone()).is_ok();
+            cluster.deployments.extend(is_one.then(|| seen.clone()));
+        }
+        let plans = Arc::new(cluster);
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
         let admission = Admission::new(plans, case.settings(), metrics, Arc::new(sender));
         Self {

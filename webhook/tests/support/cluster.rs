@@ -94,8 +94,8 @@ impl Plans for Cluster {
         !self.starting
     }
 
-    fn namespace_labels(&self, _: &str) -> Option<Arc<BTreeMap<String, String>>> {
-        Some(Arc::new(self.namespace_labels.clone()))
+    fn namespace_labels(&self, namespace: &str) -> Option<Arc<BTreeMap<String, String>>> {
+        (namespace != "kube-system").then(|| Arc::new(self.namespace_labels.clone()))
     }
 
     fn deployment_of_replica_set(&self, _: &str, replica_set: &str) -> Option<String> {
@@ -107,8 +107,16 @@ impl Plans for Cluster {
         all.find(|deployment| deployment.metadata.name.as_deref() == Some(name))
     }
 
-    fn deployments(&self, _: &str) -> Vec<Arc<Deployment>> {
-        typed(&self.deployments)
+    fn deployments(&self, namespace: &str) -> Vec<Arc<Deployment>> {
+        let mut all = typed::<Deployment>(&self.deployments);
+        all.retain(|deployment| {
+            deployment
+                .metadata
+                .namespace
+                .as_deref()
+                .is_none_or(|own| own == namespace)
+        });
+        all
     }
 
     fn objectives(&self, _: &str, labels: &BTreeMap<String, String>) -> Vec<LatencyObjective> {
