@@ -96,7 +96,8 @@ fn replica_set(namespace: String, name: &str) -> (String, String, ReplicaSetSumm
     (namespace, own, summary)
 }
 
-fn service(name: &str) -> Value {
+/// A Service for the pods of a Deployment.
+pub fn service(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
         "spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}})
 }

@@ -66,9 +66,9 @@ impl<V> Namespace<V> {
         part.store(Arc::new(copy));
     }
 
-    fn values(&self, into: &mut Vec<Arc<V>>) {
+    fn values(&self, into: &mut Vec<Arc<V>>, wanted: impl Fn(&V) -> bool) {
         for part in &self.parts {
-            into.extend(part.load().values().cloned());
+            into.extend(part.load().values().filter(|value| wanted(value)).cloned());
         }
     }
 
@@ -107,9 +107,15 @@ impl<V> Index<V> {
     /// Every value of a namespace, in no order.
     #[must_use]
     pub fn of(&self, namespace: &str) -> Vec<Arc<V>> {
+        self.of_where(namespace, |_| true)
+    }
+
+    /// The wanted values of a namespace, in no order.
+    #[must_use]
+    pub fn of_where(&self, namespace: &str, wanted: impl Fn(&V) -> bool) -> Vec<Arc<V>> {
         let mut values = Vec::new();
         if let Some(found) = self.namespaces.load().get(namespace) {
-            found.values(&mut values);
+            found.values(&mut values, wanted);
         }
         values
     }
@@ -119,7 +125,7 @@ impl<V> Index<V> {
     pub fn all(&self) -> Vec<Arc<V>> {
         let mut values = Vec::new();
         for namespace in self.namespaces.load().values() {
-            namespace.values(&mut values);
+            namespace.values(&mut values, |_| true);
         }
         values
     }
@@ -210,6 +216,7 @@ mod tests {
         assert_eq!(*index.get("shop", "pod-7").unwrap(), 7);
         assert_eq!(*index.get("bank", "pod-0").unwrap(), 1000);
         assert_eq!(index.of("shop").len(), 200);
+        assert_eq!(index.of_where("shop", |number| number % 50 == 0).len(), 4);
         assert_eq!(index.all().len(), 201);
         index.put("shop", "pod-7", 70);
         assert_eq!(*index.get("shop", "pod-7").unwrap(), 70);

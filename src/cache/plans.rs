@@ -55,8 +55,9 @@ impl Plans for Cluster {
         self.services.of(namespace)
     }
 
-    fn pods(&self, namespace: &str) -> Vec<Arc<Pod>> {
-        self.pods.of(namespace).iter().filter_map(|pod| pod.unpack()).collect()
+    fn selected_pods(&self, namespace: &str, selector: &[(&str, &str)]) -> Vec<Pod> {
+        let selected = self.pods.of_where(namespace, |pod| pod.carries(selector));
+        selected.iter().filter_map(|pod| pod.unpack()).collect()
     }
 
     fn limit_ranges(&self, namespace: &str) -> Vec<Arc<LimitRange>> {

@@ -2,9 +2,9 @@
 //!
 //! Of a Pod only what somebody asks for is kept, as text: some two kilobytes, where the object in memory has eighteen. It is
 //! unpacked for those who ask, which are the recommender about pods of managed Deployments and admission about the pods
-//! behind a Service.
+//! behind a Service. What they choose by, its controller and its labels, is read without.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod, PodCondition,
@@ -21,14 +21,17 @@ const OUR_ANNOTATIONS: &str = "valence.io/";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PackedPod {
     replica_set: Option<Box<str>>,
+    labels: Labels,
+    /// The rest of it.
     text: Box<[u8]>,
 }
 
 impl PackedPod {
     /// Packs what somebody asks for.
     #[must_use]
-    pub fn of(pod: Pod) -> Self {
+    pub fn of(mut pod: Pod) -> Self {
         Self {
+            labels: Labels::of(pod.metadata.labels.take()),
             replica_set: keep::controller(&pod, "ReplicaSet").map(String::into_boxed_str),
             text: serde_json::to_vec(&asked_for(pod))
                 .unwrap_or_default()
@@ -42,10 +45,26 @@ impl PackedPod {
         self.replica_set.as_deref()
     }
 
+    /// The value of a label.
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels
+            .iter()
+            .find(|(held, _)| *held == key)
+            .map(|(_, value)| value)
+    }
+
+    /// Whether it carries all labels of a selector.
+    #[must_use]
+    pub fn carries(&self, selector: &[(&str, &str)]) -> bool {
+        selector.iter().all(|(key, value)| self.label(key) == Some(value))
+    }
+
     /// The Pod, as far as it was kept.
     #[must_use]
-    pub fn unpack(&self) -> Option<Arc<Pod>> {
+    pub fn unpack(&self) -> Option<Pod> {
         let mut pod: Pod = serde_json::from_slice(&self.text).ok()?;
+        pod.metadata.labels = self.labels.unpack();
         // What grew while it was read has room for four of everything.
         if let Some(spec) = &mut pod.spec {
             spec.containers.shrink_to_fit();
@@ -56,7 +75,30 @@ impl PackedPod {
             status.container_statuses.iter_mut().for_each(Vec::shrink_to_fit);
             status.init_container_statuses.iter_mut().for_each(Vec::shrink_to_fit);
         }
-        Some(Arc::new(pod))
+        Some(pod)
+    }
+}
+
+/// Labels, one text for all of them: neither a key nor a value ever holds a line's end or a `=`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Labels(Box<str>);
+
+impl Labels {
+    fn of(labels: Option<BTreeMap<String, String>>) -> Self {
+        let lines = labels
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| format!("{key}={value}\n"));
+        Self(lines.collect::<String>().into_boxed_str())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.lines().filter_map(|line| line.split_once('='))
+    }
+
+    fn unpack(&self) -> Option<BTreeMap<String, String>> {
+        let owned = self.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+        (!self.0.is_empty()).then(|| owned.collect())
     }
 }
 
@@ -72,7 +114,6 @@ fn asked_for(pod: Pod) -> Pod {
             generation: metadata.generation,
             creation_timestamp: metadata.creation_timestamp,
             deletion_timestamp: metadata.deletion_timestamp,
-            labels: metadata.labels,
             annotations: metadata
                 .annotations
                 .map(|annotations| annotations.into_iter().filter(ours).collect()),
@@ -175,7 +216,7 @@ mod tests {
     #[test]
     fn what_is_asked_for_comes_back() {
         let pod: Pod = serde_json::from_value(json!({
-            "metadata": {"name": "web-1", "namespace": "shop", "uid": "u", "labels": {"app": "web"}, "resourceVersion": "7",
+            "metadata": {"name": "web-1", "namespace": "shop", "uid": "u", "labels": {"app": "web", "tier": ""}, "resourceVersion": "7",
                 "annotations": {"valence.io/injected": "{}", "other": "x"}, "creationTimestamp": "2026-01-01T00:00:00Z",
                 "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5", "uid": "r", "controller": true}]},
             "spec": {"containers": [{"name": "web", "image": "web:1", "env": [{"name": "A", "value": "b"}],
@@ -192,6 +233,8 @@ mod tests {
         assert_eq!(packed.replica_set(), Some("web-5"));
         let kept = packed.unpack().unwrap();
         assert_eq!(kept.metadata.labels, pod.metadata.labels);
+        assert!(packed.carries(&[("app", "web")]) && packed.carries(&[("app", "web"), ("tier", "")]));
+        assert!(!packed.carries(&[("app", "we")]) && !packed.carries(&[("app", "web"), ("zone", "a")]));
         assert_eq!(kept.metadata.annotations.as_ref().unwrap().len(), 1);
         assert_eq!(kept.metadata.resource_version, None);
         assert_eq!(pods::ready_at_seconds(&kept), pods::ready_at_seconds(&pod));

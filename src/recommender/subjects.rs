@@ -128,6 +128,7 @@ impl Surroundings {
         let mut pods: Vec<Arc<Pod>> = packed
             .filter_map(|pod| pod.unpack())
             .filter(|pod| !pods::has_ended(pod))
+            .map(Arc::new)
             .collect();
         pods.sort_by_key(|pod| pod.name_any());
         let caps = self.caps(cluster, &pods);

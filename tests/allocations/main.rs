@@ -16,6 +16,7 @@ mod reviews;
 use std::sync::Arc;
 
 use allocation_counter::{AllocationInfo, measure};
+use valence::cache::keep;
 use valence::core::decision::Bounds;
 use valence::core::{Advisor, Settings};
 use valence::scrape::exposition::{Filter, Limits, parse};
@@ -195,6 +196,42 @@ fn templates_are_compared_as_they_are_written() {
     }
 }
 
+/// A review of a Service in a namespace that holds this many pods which it does not select.
+fn review_of_a_service(foreign: usize) -> AllocationInfo {
+    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let plans = cluster::filled(100);
+    let text = realistic_pod().to_string();
+    for number in 0..foreign {
+        let pod = serde_json::from_str(&text.replace("00000", &format!("{number:05}"))).unwrap();
+        plans
+            .pods
+            .put("team-42", &format!("foreign-{number}"), keep::pod(pod, None));
+    }
+    let admission = Admission::new(plans, AdmissionSettings::default(), metrics, Arc::new(notices::Silent));
+    let service = cluster::service("service-42");
+    let review = serde_json::json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "1", "operation": "CREATE", "namespace": "team-42", "name": "service-42", "object": service, "oldObject": null}});
+    let review = review.to_string().into_bytes();
+    drop(admission.answer(Endpoint::Services, &review).unwrap());
+    measure(|| {
+        let answer = admission.answer(Endpoint::Services, &review).unwrap();
+        assert!(answer.body.windows(9).any(|window| window == b"JSONPatch"));
+    })
+}
+
+#[test]
+fn a_review_of_a_service_takes_no_notice_of_foreign_pods() {
+    let alone = review_of_a_service(0);
+    let crowded = review_of_a_service(1_000);
+    at_most("review of a Service", &alone, 66, 22_000);
+    at_most(
+        "among 1,000 foreign pods",
+        &crowded,
+        alone.count_total,
+        alone.bytes_total,
+    );
+}
+
 #[test]
 fn a_decision_allocates_little() {
     let mut application = observations::Application::new(1, 10);
@@ -283,7 +320,7 @@ fn a_cached_pod_takes_little_memory_and_a_relist_no_more() {
                 pod.metadata.name.clone().unwrap(),
             );
             let before = index.get(&namespace, &name);
-            let kept = valence::cache::follow::kept(valence::cache::keep::pod, pod, before);
+            let kept = valence::cache::follow::kept(keep::pod, pod, before);
             (namespace, name, kept)
         });
         listed.collect()
@@ -291,7 +328,7 @@ fn a_cached_pod_takes_little_memory_and_a_relist_no_more() {
     let first = measure(|| index.replace_shared(list()));
     let held = first.bytes_current / PODS as i64;
     println!("{held} bytes a cached pod, of {} of JSON", text.len());
-    let unpacked = measure(|| std::mem::forget(index.all()[0].unpack()));
+    let unpacked = measure(|| std::mem::forget(index.all()[0].unpack().map(Box::new)));
     println!("{} bytes of one that is unpacked", unpacked.bytes_current);
     let again = measure(|| index.replace_shared(list()));
     println!(

@@ -193,7 +193,7 @@ impl Plans for Manifest {
         self.services.clone()
     }
 
-    fn pods(&self, _: &str) -> Vec<Arc<Pod>> {
+    fn selected_pods(&self, _: &str, _: &[(&str, &str)]) -> Vec<Pod> {
         Vec::new()
     }
 

@@ -39,8 +39,8 @@ pub trait Plans: Send + Sync + 'static {
     /// Services of a namespace.
     fn services(&self, namespace: &str) -> Vec<Arc<Service>>;
 
-    /// Pods of a namespace (managed fields and environment dropped by the cache).
-    fn pods(&self, namespace: &str) -> Vec<Arc<Pod>>;
+    /// Pods of a namespace that carry all labels of a selector (managed fields and environment dropped by the cache).
+    fn selected_pods(&self, namespace: &str, selector: &[(&str, &str)]) -> Vec<Pod>;
 
     /// LimitRanges of a namespace.
     fn limit_ranges(&self, namespace: &str) -> Vec<Arc<LimitRange>>;

@@ -3,6 +3,7 @@
 //! A numeric `targetPort` becomes the name that every pod gives to it, and a number again where one does not. The
 //! name comes from the pods' own template, so it leads to the application where there is no sidecar.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -18,7 +19,7 @@ use crate::protocol::{Protocol, by_port_name};
 use crate::record::{Annotations, Record};
 use crate::review::Request;
 use crate::services::{Backend, TARGET_PORTS, template_leads, template_port};
-use crate::view::{Metadata, PortReference, Service, ServicePort, ServiceSpec};
+use crate::view::{Metadata, Pairs, PortReference, Service, ServicePort, ServiceSpec};
 
 /// Name of the metrics port, as in the hand-written form.
 const METRICS_PORT_NAME: &str = "prometheus";
@@ -34,25 +35,18 @@ pub(crate) fn admit(context: &Context<'_>, request: &Request<'_, Service<'_>>) -
     else {
         return outcome;
     };
-    let Some(selector) = spec
-        .selector
-        .as_ref()
-        .filter(|selector| selector.iter().next().is_some())
-    else {
+    let selector: Vec<(&str, &str)> = spec.selector.iter().flat_map(Pairs::iter).collect();
+    if selector.is_empty() {
         return outcome;
-    };
+    }
     let namespace = request.namespace();
-    let selects = |labels: Option<&std::collections::BTreeMap<String, String>>| {
-        labels.is_some_and(|labels| {
-            selector
-                .iter()
-                .all(|(key, value)| labels.get(key).map(String::as_str) == Some(value))
-        })
+    let selects = |labels: &BTreeMap<String, String>| {
+        let mut pairs = selector.iter();
+        pairs.all(|(key, value)| labels.get(*key).map(String::as_str) == Some(value))
     };
-    let mut pods = context.plans.pods(namespace);
-    pods.retain(|pod| selects(pod.metadata.labels.as_ref()));
+    let pods = context.plans.selected_pods(namespace, &selector);
     let mut deployments = context.plans.deployments(namespace);
-    deployments.retain(|deployment| selects(template_labels(deployment)));
+    deployments.retain(|deployment| template_labels(deployment).is_some_and(selects));
     let admission = ServiceAdmission {
         request,
         metadata,
@@ -72,12 +66,12 @@ pub(crate) fn admit(context: &Context<'_>, request: &Request<'_, Service<'_>>) -
     outcome
 }
 
-fn template_labels(deployment: &Deployment) -> Option<&std::collections::BTreeMap<String, String>> {
+fn template_labels(deployment: &Deployment) -> Option<&BTreeMap<String, String>> {
     deployment.spec.template.metadata.as_ref()?.labels.as_ref()
 }
 
-fn backends(pods: &[Arc<Pod>]) -> Vec<Backend<'_>> {
-    let mut backends: Vec<_> = pods.iter().filter_map(|pod| Backend::of(pod)).collect();
+fn backends(pods: &[Pod]) -> Vec<Backend<'_>> {
+    let mut backends: Vec<_> = pods.iter().filter_map(Backend::of).collect();
     backends.sort_by(|a, b| a.name().cmp(b.name()));
     backends
 }

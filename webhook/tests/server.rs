@@ -394,7 +394,7 @@ impl Plans for Late {
         objectives(namespace: &str, labels: &std::collections::BTreeMap<String, String>) -> Vec<valence_webhook::LatencyObjective>;
         plan(namespace: &str, deployment: &str) -> Option<Arc<valence_webhook::Plan>>;
         services(namespace: &str) -> Found<k8s_openapi::api::core::v1::Service>;
-        pods(namespace: &str) -> Found<k8s_openapi::api::core::v1::Pod>;
+        selected_pods(namespace: &str, selector: &[(&str, &str)]) -> Vec<k8s_openapi::api::core::v1::Pod>;
         limit_ranges(namespace: &str) -> Found<k8s_openapi::api::core::v1::LimitRange>;
         resource_quotas(namespace: &str) -> Found<k8s_openapi::api::core::v1::ResourceQuota>;
         horizontal_pod_autoscalers(namespace: &str) -> Found<k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler>;

@@ -153,8 +153,18 @@ impl Plans for Cluster {
         typed(&self.services)
     }
 
-    fn pods(&self, _: &str) -> Vec<Arc<Pod>> {
-        typed(&self.pods)
+    fn selected_pods(&self, _: &str, selector: &[(&str, &str)]) -> Vec<Pod> {
+        let mut pods: Vec<Arc<Pod>> = typed(&self.pods);
+        pods.retain(|pod| {
+            let labels = pod.metadata.labels.as_ref();
+            let holds = |(key, value): &(&str, &str)| {
+                labels
+                    .and_then(|labels| labels.get(*key))
+                    .is_some_and(|held| held == value)
+            };
+            selector.iter().all(holds)
+        });
+        pods.into_iter().map(Arc::unwrap_or_clone).collect()
     }
 
     fn limit_ranges(&self, _: &str) -> Vec<Arc<LimitRange>> {
