@@ -10,7 +10,7 @@ use crate::notices::{Notice, Reason};
 use crate::outcome::Outcome;
 use crate::plans::Plans;
 use crate::pod::Sidecars;
-use crate::review::{self, Read, Request};
+use crate::review::{self, Read, Request, ReviewError};
 use crate::settings::Settings;
 use crate::{hpa, pod, service, view};
 
@@ -28,43 +28,41 @@ impl Pending {
     #[must_use]
     pub fn of_service(plans: &dyn Plans, service: &Service) -> Self {
         let review = question(service);
-        match review::read::<view::Service<'_>>(&review) {
-            Ok(Read::Whole(request)) => Self::after(plans, &request, service::admit),
-            _ => Self::default(),
-        }
+        Self::after(plans, review::read::<view::Service<'_>>(&review), service::admit)
     }
 
     /// What would become of a HorizontalPodAutoscaler.
     #[must_use]
     pub fn of_autoscaler(plans: &dyn Plans, autoscaler: &HorizontalPodAutoscaler) -> Self {
         let review = question(autoscaler);
-        match review::read::<view::HorizontalPodAutoscaler<'_>>(&review) {
-            Ok(Read::Whole(request)) => Self::after(plans, &request, hpa::admit),
-            _ => Self::default(),
-        }
+        Self::after(
+            plans,
+            review::read::<view::HorizontalPodAutoscaler<'_>>(&review),
+            hpa::admit,
+        )
     }
 
     /// What would become of a running pod, at `pods/resize`.
     #[must_use]
     pub fn of_pod(plans: &dyn Plans, pod: &Pod) -> Self {
         let review = question(pod);
-        match review::read::<view::Pod<'_>>(&review) {
-            Ok(Read::Whole(request)) => Self::after(plans, &request, pod::admit_resize),
-            _ => Self::default(),
-        }
+        Self::after(plans, review::read::<view::Pod<'_>>(&review), pod::admit_resize)
     }
 
     fn after<'b, T>(
         plans: &dyn Plans,
-        request: &Request<'b, T>,
+        read: Result<Read<'b, T>, ReviewError>,
         admit: impl Fn(&Context<'_>, &Request<'b, T>) -> Outcome,
     ) -> Self {
+        let Ok(Read::Whole(request)) = read else {
+            return Self::default();
+        };
         let context = Context {
             plans,
             settings: &Settings::default(),
             sidecars: &Sidecars::default(),
         };
-        let outcome = admit(&context, request);
+        let outcome = admit(&context, &request);
         let operations: Vec<Value> = serde_json::from_slice(&outcome.patch.to_json()).unwrap_or_default();
         let path = |operation: &Value| operation["path"].as_str().map(str::to_owned);
         Self {

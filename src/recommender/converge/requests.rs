@@ -1,6 +1,6 @@
 //! The requests that ask for re-admission, each a dry run first.
 
-use std::fmt;
+use std::fmt::{self, Debug};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -8,7 +8,9 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{EvictParams, Patch, PatchParams};
-use kube::{Api, Client, ResourceExt};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -128,33 +130,36 @@ impl Requests {
 
     /// An empty patch to a HorizontalPodAutoscaler.
     pub async fn autoscaler(&self, namespace: &str, name: &str) -> Outcome {
-        let api: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), namespace);
-        let present = match self.send(api.get(name)).await {
-            Ok(present) => present.spec,
-            Err(failure) => return failure.into(),
-        };
-        let ask = |dry_run| -> Asking<'_, _> {
-            let api = api.clone();
-            Box::pin(async move { Ok(self.send(api.patch(name, &parameters(dry_run), &nothing())).await?.spec) })
-        };
-        let outcome = twice(ask, &present).await;
-        self.note("horizontalpodautoscalers", &outcome, namespace, name);
-        outcome
+        self.object(namespace, name, |object: HorizontalPodAutoscaler| object.spec)
+            .await
     }
 
     /// An empty patch to a Service.
     pub async fn service(&self, namespace: &str, name: &str) -> Outcome {
-        let api: Api<Service> = Api::namespaced(self.client.clone(), namespace);
+        self.object(namespace, name, |object: Service| object.spec).await
+    }
+
+    /// An empty patch to an object, judged by what becomes of its spec.
+    async fn object<K, S>(&self, namespace: &str, name: &str, spec: fn(K) -> S) -> Outcome
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send,
+        S: PartialEq + Send,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let present = match self.send(api.get(name)).await {
-            Ok(present) => present.spec,
+            Ok(present) => spec(present),
             Err(failure) => return failure.into(),
         };
-        let ask = |dry_run| -> Asking<'_, _> {
+        let ask = |dry_run| -> Asking<'_, S> {
             let api = api.clone();
-            Box::pin(async move { Ok(self.send(api.patch(name, &parameters(dry_run), &nothing())).await?.spec) })
+            Box::pin(async move {
+                Ok(spec(
+                    self.send(api.patch(name, &parameters(dry_run), &nothing())).await?,
+                ))
+            })
         };
         let outcome = twice(ask, &present).await;
-        self.note("services", &outcome, namespace, name);
+        self.note(&K::plural(&()), &outcome, namespace, name);
         outcome
     }
 
