@@ -97,22 +97,10 @@ impl Health {
 }
 
 impl Lanes {
-    /// Asks every target whose turn it is, and tells what came of each; who fails and is left alone for now comes back with
-    /// its last failure, and who was not reached before the round was over does not come back.
+    /// Asks every target whose turn it is in the round that is due at `due`, and tells what came of each; who fails and is
+    /// left alone for now comes back with its last failure, and who was not reached before the round was over does not come
+    /// back.
     pub async fn ask<G: Target, T, F>(
-        &mut self,
-        targets: Vec<G>,
-        pace: &Pace,
-        ask: impl Fn(G) -> F,
-    ) -> Vec<(G, Result<T, Failure>)>
-    where
-        F: Future<Output = Result<T, String>>,
-    {
-        self.ask_at(Instant::now(), targets, pace, ask).await
-    }
-
-    /// A round that is due at `due`.
-    async fn ask_at<G: Target, T, F>(
         &mut self,
         due: Instant,
         targets: Vec<G>,
@@ -336,7 +324,7 @@ mod tests {
                 }
                 Ok(())
             };
-            let answers = self.lanes.ask_at(self.due, pods.to_vec(), &self.pace, ask).await;
+            let answers = self.lanes.ask(self.due, pods.to_vec(), &self.pace, ask).await;
             self.due += self.pace.interval;
             let answered = answers.iter().filter(|(_, result)| result.is_ok()).count();
             (answered, asked.into_inner())
@@ -409,7 +397,7 @@ mod tests {
         let (mut day, all) = (Day::new(), pods("hole", 1, Answers::Never));
         for _ in 0..3 {
             let ask = |_| std::future::pending::<Result<(), String>>();
-            let answers = day.lanes.ask_at(day.due, all.clone(), &day.pace, ask).await;
+            let answers = day.lanes.ask(day.due, all.clone(), &day.pace, ask).await;
             let failure = answers[0].1.as_ref().unwrap_err().to_string();
             assert!(failure.starts_with("no answer within"), "{failure}");
         }

@@ -121,7 +121,7 @@ impl Scraper {
         self.tracks.begin();
         let mut lanes = std::mem::take(&mut self.lanes);
         let (mut readings, usage) = tokio::join!(
-            self.readings(&mut lanes, subjects, &clock),
+            self.readings(&mut lanes, begun, subjects, &clock),
             self.usage(subjects, begun + self.pace.round)
         );
         self.lanes = lanes;
@@ -151,11 +151,17 @@ impl Scraper {
         round
     }
 
-    async fn readings(&self, lanes: &mut Lanes, subjects: &[Subject], clock: &impl Fn() -> f64) -> Readings {
+    async fn readings(
+        &self,
+        lanes: &mut Lanes,
+        due: Instant,
+        subjects: &[Subject],
+        clock: &impl Fn() -> f64,
+    ) -> Readings {
         let pods = subjects.iter().flat_map(|subject| &subject.pods);
         let targets = pods.filter_map(|pod| target(pod)).collect();
         let answers = lanes
-            .ask(targets, &self.pace, |target: Target| self.scrape(target, clock))
+            .ask(due, targets, &self.pace, |target: Target| self.scrape(target, clock))
             .await;
         answers
             .into_iter()
