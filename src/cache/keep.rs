@@ -66,10 +66,19 @@ pub struct KnownRecommendation {
     pub owner: Option<String>,
 }
 
-/// A Deployment without the fields that nobody asks for.
-pub fn deployment(mut object: Deployment, _: Option<&Deployment>) -> Deployment {
+/// A Deployment, and what it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnownDeployment {
+    /// The object without the fields that nobody asks for.
+    pub object: Arc<Deployment>,
+    /// Hash of the software that its whole template describes.
+    pub software: String,
+}
+
+/// What is kept of a Deployment.
+pub fn deployment(mut object: Deployment, _: Option<&KnownDeployment>) -> KnownDeployment {
     trim_metadata(&mut object);
-    software::note(&mut object);
+    let software = software::of(object.spec.template.clone());
     if let Some(pod) = &mut object.spec.template.spec {
         pod.volumes = None;
         trim_containers(&mut pod.containers);
@@ -77,7 +86,10 @@ pub fn deployment(mut object: Deployment, _: Option<&Deployment>) -> Deployment 
             .iter_mut()
             .for_each(|containers| trim_containers(containers));
     }
-    object
+    KnownDeployment {
+        object: Arc::new(object),
+        software,
+    }
 }
 
 /// Of a Pod what somebody asks for.

@@ -14,7 +14,6 @@ mod vertical;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -25,7 +24,7 @@ use tokio::task::JoinSet;
 
 use follow::Follow;
 use index::Index;
-use keep::{KnownObjective, KnownRecommendation, ReplicaSetSummary};
+use keep::{KnownDeployment, KnownObjective, KnownRecommendation, ReplicaSetSummary};
 use pods::PackedPod;
 pub use vertical::ActiveAutoscaler;
 
@@ -36,7 +35,7 @@ const NOT_ENDED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 #[derive(Debug, Default)]
 pub struct Cluster {
     /// Deployments.
-    pub deployments: Arc<Index<Deployment>>,
+    pub deployments: Arc<Index<KnownDeployment>>,
     /// ReplicaSets.
     pub replica_sets: Arc<Index<ReplicaSetSummary>>,
     /// Pods.

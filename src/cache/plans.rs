@@ -26,11 +26,12 @@ impl Plans for Cluster {
     }
 
     fn deployment(&self, namespace: &str, name: &str) -> Option<Arc<Deployment>> {
-        self.deployments.get(namespace, name)
+        Some(Arc::clone(&self.deployments.get(namespace, name)?.object))
     }
 
     fn deployments(&self, namespace: &str) -> Vec<Arc<Deployment>> {
-        self.deployments.of(namespace)
+        let known = self.deployments.of(namespace);
+        known.iter().map(|known| Arc::clone(&known.object)).collect()
     }
 
     fn objectives(&self, namespace: &str, deployment_labels: &BTreeMap<String, String>) -> Vec<LatencyObjective> {
@@ -43,12 +44,11 @@ impl Plans for Cluster {
     fn plan(&self, namespace: &str, deployment: &str) -> Option<Arc<Plan>> {
         let known = self.recommendations.get(namespace, deployment)?;
         // A Deployment that was deleted and made anew is not the one that the plan was learnt from.
-        let unique = self.deployments.get(namespace, deployment)?.metadata.uid.clone();
-        if known.owner == unique {
-            known.plan.clone()
-        } else {
-            None
-        }
+        let deployment = self.deployments.get(namespace, deployment)?;
+        known
+            .plan
+            .clone()
+            .filter(|_| known.owner == deployment.object.metadata.uid)
     }
 
     fn services(&self, namespace: &str) -> Vec<Arc<Service>> {

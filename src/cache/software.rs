@@ -3,13 +3,8 @@
 //! A template's own hash changes with `kubectl rollout restart` and with every request and limit that somebody writes into it;
 //! neither makes the application another one. This one is made of what does.
 
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
-use kube::ResourceExt;
 use valence_webhook::names;
-
-/// Under which annotation a Deployment in the caches carries the hash; no Deployment in a cluster does.
-const KEPT_AS: &str = "internal.valence.io/software";
 
 /// Prefix of annotations that are wishes of Valence's users, not of the application.
 const OWN: &str = "valence.io/";
@@ -17,19 +12,9 @@ const OWN: &str = "valence.io/";
 /// What `kubectl rollout restart` writes.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
-/// Notes the hash in a Deployment that is about to lose, for the caches, most of what it is made of.
-pub fn note(deployment: &mut Deployment) {
-    let hash = hash(deployment.spec.template.clone());
-    deployment.annotations_mut().insert(KEPT_AS.to_owned(), hash);
-}
-
-/// The hash that was noted.
+/// A hash of the software. It takes the whole template, of which the caches then keep little.
 #[must_use]
-pub fn of(deployment: &Deployment) -> &str {
-    deployment.annotations().get(KEPT_AS).map_or("", String::as_str)
-}
-
-fn hash(mut template: PodTemplateSpec) -> String {
+pub fn of(mut template: PodTemplateSpec) -> String {
     if let Some(metadata) = &mut template.metadata {
         let annotations = metadata.annotations.take().unwrap_or_default();
         let others = annotations
@@ -66,11 +51,8 @@ mod tests {
 
     use super::*;
 
-    fn deployment(template: Value) -> Deployment {
-        let object = json!({"metadata": {"name": "web"}, "spec": {"selector": {}, "template": template}});
-        let mut deployment = serde_json::from_value(object).unwrap();
-        note(&mut deployment);
-        deployment
+    fn hash(template: Value) -> String {
+        of(serde_json::from_value(template).unwrap())
     }
 
     fn template() -> Value {
@@ -95,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_restart_and_what_admission_writes_change_nothing() {
-        let before = deployment(template());
+        let before = hash(template());
         for same in [
             with("/metadata/annotations", RESTARTED_AT, json!("2026-11-24T09:00:00Z")),
             with("/metadata/annotations", "valence.io/optimizer.configure", json!("true")),
@@ -106,21 +88,20 @@ mod tests {
                 json!([{"name": "envoy", "image": "envoyproxy/envoy:v1.38.3"}]),
             ),
         ] {
-            assert_eq!(of(&deployment(same.clone())), of(&before), "{same}");
+            assert_eq!(hash(same.clone()), before, "{same}");
         }
     }
 
     #[test]
     fn another_image_variable_or_annotation_is_another_software() {
-        let before = deployment(template());
+        let before = hash(template());
         for other in [
             with("/spec/containers/0", "image", json!("shop/web:2")),
             with("/spec/containers/0", "env", json!([{"name": "MODE", "value": "slow"}])),
             with("/spec/containers/0", "args", json!(["--slow"])),
             with("/metadata/annotations", "checksum/config", json!("2")),
         ] {
-            assert_ne!(of(&deployment(other.clone())), of(&before), "{other}");
+            assert_ne!(hash(other.clone()), before, "{other}");
         }
-        assert_ne!(of(&before), "");
     }
 }

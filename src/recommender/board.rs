@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::ResourceExt;
+use valence_webhook::Plans;
 
 use super::managed::Managed;
 use super::slo::Selected;
@@ -112,7 +113,7 @@ fn from_status(cluster: &Cluster, known: &Arc<KnownRecommendation>) -> Option<Wo
     let status = known.object.status.as_ref()?;
     let namespace = known.object.namespace().unwrap_or_default();
     let name = known.object.name_any();
-    let deployment = cluster.deployments.get(&namespace, &name)?;
+    let deployment = cluster.deployment(&namespace, &name)?;
     let original = original_resources(&deployment);
     Some(Workload {
         live: status.live,

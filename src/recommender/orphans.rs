@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 use tracing::{debug, info, warn};
+use valence_webhook::Plans;
 
 use super::converge::requests::{Outcome, Requests};
 use super::status::{self, noted_replicas};
@@ -45,7 +46,7 @@ impl Orphans {
         for known in cluster.recommendations.all() {
             let key = (known.object.namespace().unwrap_or_default(), known.object.name_any());
             // Where the Deployment is gone, the garbage collector takes the Recommendation with it.
-            let deployment = cluster.deployments.get(&key.0, &key.1);
+            let deployment = cluster.deployment(&key.0, &key.1);
             let Some(deployment) = deployment.filter(|_| !matched.contains_key(&key)) else {
                 continue;
             };

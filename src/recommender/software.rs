@@ -6,7 +6,6 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 
 use super::subjects::Matched;
-use crate::cache::software;
 use crate::scrape::{Subject, TEMPLATE_HASH};
 
 /// Revision of a Deployment, as its controller notes it.
@@ -27,8 +26,7 @@ impl Software {
         let newest = &matched.subject.template;
         // Until the controller has seen a change, the newest revision is still that of the template before it.
         if !self.known.contains_key(newest) || is_settled(&matched.deployment, matched.revision) {
-            self.known
-                .insert(newest.clone(), software::of(&matched.deployment).to_owned());
+            self.known.insert(newest.clone(), matched.software.clone());
         }
         let pods = &matched.subject.pods;
         self.known

@@ -14,6 +14,7 @@ use valence_webhook::{Pending, Plans};
 
 use super::sidecars::Sidecars;
 use crate::cache::Cluster;
+use crate::cache::keep::KnownDeployment;
 use crate::cache::pods::PackedPod;
 use crate::core::decision::{Bounds, ContainerBounds};
 use crate::core::objective::Objective;
@@ -29,6 +30,8 @@ pub type Key = (String, String);
 pub struct Matched {
     /// The Deployment.
     pub deployment: Arc<Deployment>,
+    /// Hash of the software that its template describes.
+    pub software: String,
     /// What must hold for it.
     pub objectives: Vec<Objective>,
     /// What the user allows.
@@ -62,17 +65,17 @@ pub fn matched(cluster: &Cluster) -> BTreeMap<Key, Matched> {
             .deployments
             .of(&namespace)
             .into_iter()
-            .filter(|deployment| deployment.metadata.deletion_timestamp.is_none())
-            .filter_map(|deployment| {
-                let objectives = cluster.objectives_for(&namespace, deployment.labels());
-                (!objectives.is_empty()).then_some((deployment, objectives))
+            .filter(|known| known.object.metadata.deletion_timestamp.is_none())
+            .filter_map(|known| {
+                let objectives = cluster.objectives_for(&namespace, known.object.labels());
+                (!objectives.is_empty()).then_some((known, objectives))
             })
             .collect();
         if !selected.is_empty() {
             let surroundings = Surroundings::of(cluster, &namespace);
-            for (deployment, objectives) in selected {
-                let key = (namespace.to_string(), deployment.name_any());
-                found.insert(key, surroundings.describe(cluster, deployment, objectives));
+            for (known, objectives) in selected {
+                let key = (namespace.to_string(), known.object.name_any());
+                found.insert(key, surroundings.describe(cluster, &known, objectives));
             }
         }
     }
@@ -120,7 +123,8 @@ impl Surroundings {
         }
     }
 
-    fn describe(&self, cluster: &Cluster, deployment: Arc<Deployment>, objectives: Vec<Objective>) -> Matched {
+    fn describe(&self, cluster: &Cluster, known: &KnownDeployment, objectives: Vec<Objective>) -> Matched {
+        let deployment = Arc::clone(&known.object);
         let name = deployment.name_any();
         let wishes = Wishes::read(|key| deployment.annotations().get(key).map(String::as_str));
         let packed = self.pods.get(&name).into_iter().flatten();
@@ -148,6 +152,7 @@ impl Surroundings {
         Matched {
             sidecars: Sidecars::of(cluster, &deployment, &subject),
             deployment,
+            software: known.software.clone(),
             objectives,
             bounds,
             ignored: wishes.invalid,
@@ -252,7 +257,8 @@ mod tests {
                     "annotations": {"valence.io/optimizer.configure": "true", "valence.io/optimizer.min-replicas": "zero"}},
                 "spec": {"replicas": 3, "selector": {}, "template": {"metadata": {"labels": {"app": name}}}},
             }));
-            cluster.deployments.put("shop", name, deployment.unwrap());
+            let deployment = keep::deployment(deployment.unwrap(), None);
+            cluster.deployments.put("shop", name, deployment);
             for (revision, hash) in [(1_u32, "old"), (2, "new")] {
                 let replica_set = serde_json::from_value(json!({
                     "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 use tracing::debug;
-use valence_webhook::Notice;
+use valence_webhook::{Notice, Plans};
 
 use crate::cache::Cluster;
 
@@ -212,7 +212,7 @@ pub async fn relay(mut notices: Receiver<Notice>, events: Events, cluster: Arc<C
 /// The object that a notice is about, with its unique identifier where it is known: `kubectl describe` finds Events by it.
 fn reference(notice: &Notice, cluster: &Cluster) -> ObjectReference {
     let deployment = (notice.kind == "Deployment")
-        .then(|| cluster.deployments.get(&notice.namespace, &notice.name))
+        .then(|| cluster.deployment(&notice.namespace, &notice.name))
         .flatten();
     let version = if matches!(notice.kind, "Deployment" | "ReplicaSet") {
         "apps/v1"

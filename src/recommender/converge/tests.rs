@@ -49,7 +49,9 @@ impl Shop {
         let read = |value: &Value| serde_json::from_value(value.clone()).unwrap();
         cluster.namespaces.put("", "shop", read(&self.labels));
         let deployment = serde_json::from_value(self.deployment.clone()).unwrap();
-        cluster.deployments.put("shop", "web", deployment);
+        cluster
+            .deployments
+            .put("shop", "web", keep::deployment(deployment, None));
         let objective = serde_json::from_value(json!({
             "apiVersion": "optimizer.valence.io/v1alpha1", "kind": "ServiceLevelObjective",
             "metadata": {"name": "fast", "namespace": "shop"},
