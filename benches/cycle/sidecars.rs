@@ -14,8 +14,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::client::Body;
 use serde_json::json;
 use tokio::net::TcpListener;
+use valence::cache::pods::PackedPod;
 use valence::report::metrics::ScrapeMetrics;
-use valence::scrape::{Scraper, Subject};
+use valence::scrape::{PodSummary, Scraper, Subject};
 
 use crate::process;
 
@@ -87,7 +88,8 @@ fn subject(index: usize, pods: usize) -> Subject {
         software: BTreeMap::new(),
         desired_replicas: pods as u32,
         pods: (0..pods)
-            .map(|pod_index| Arc::new(pod(&name, index, pod_index, pods)))
+            .filter_map(|pod_index| PodSummary::of(Arc::new(PackedPod::of(pod(&name, index, pod_index, pods)))))
+            .map(Arc::new)
             .collect(),
         name,
     }

@@ -8,7 +8,6 @@ use super::managed::Managed;
 use super::subjects::Matched;
 use crate::api::conditions::{self, Condition};
 use crate::core::decision::{Decision, Flag, ModelState};
-use crate::scrape::pods;
 
 /// What the conditions are made from.
 pub struct Facts<'a> {
@@ -85,7 +84,7 @@ fn metrics(managed: &Managed, facts: &Facts<'_>) -> Condition {
     let condition =
         |holds: bool, reason: &str, message: String| Condition::new("Metrics", holds, reason, message, facts.now);
     let all = &facts.matched.subject.pods;
-    let without = all.iter().filter(|pod| pods::metrics_port(pod).is_none()).count();
+    let without = all.iter().filter(|pod| pod.metrics_port.is_none()).count();
     let scraped = managed
         .last
         .iter()

@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 
 use super::subjects::Matched;
-use crate::scrape::{Subject, TEMPLATE_HASH};
+use crate::scrape::Subject;
 
 /// Revision of a Deployment, as its controller notes it.
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -30,7 +30,7 @@ impl Software {
         }
         let pods = &matched.subject.pods;
         self.known
-            .retain(|hash, _| hash == newest || pods.iter().any(|pod| pod.labels().get(TEMPLATE_HASH) == Some(hash)));
+            .retain(|hash, _| hash == newest || pods.iter().any(|pod| pod.template_hash.as_ref() == Some(hash)));
         Subject {
             template: self.known[newest].clone(),
             software: self.known.clone(),
@@ -57,6 +57,7 @@ mod tests {
     use super::*;
     use crate::cache::{Cluster, keep};
     use crate::recommender::subjects;
+    use crate::scrape::TEMPLATE_HASH;
 
     /// A cluster whose Deployment has an image and was restarted at a time, as of a revision; its controller has seen it
     /// or not. Pods are of the revisions named.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt};
@@ -18,9 +17,8 @@ use crate::cache::keep::KnownDeployment;
 use crate::cache::pods::PackedPod;
 use crate::core::decision::{Bounds, ContainerBounds};
 use crate::core::objective::Objective;
-use crate::core::observation::PodPhase;
 use crate::core::units::{Bytes, Cores};
-use crate::scrape::{Subject, pods};
+use crate::scrape::{PodSummary, Subject};
 
 /// Namespace and name of a Deployment.
 pub type Key = (String, String);
@@ -128,13 +126,9 @@ impl Surroundings {
         let name = deployment.name_any();
         let wishes = Wishes::read(|key| deployment.annotations().get(key).map(String::as_str));
         let packed = self.pods.get(&name).into_iter().flatten();
-        // A pod that has ended is counted by nobody: its controller has made another.
-        let mut pods: Vec<Arc<Pod>> = packed
-            .filter_map(|pod| pod.unpack())
-            .filter(|pod| !pods::has_ended(pod))
-            .map(Arc::new)
-            .collect();
-        pods.sort_by_key(|pod| pod.name_any());
+        let summaries = packed.filter_map(|pod| PodSummary::of(Arc::clone(pod)));
+        let mut pods: Vec<Arc<PodSummary>> = summaries.map(Arc::new).collect();
+        pods.sort_by(|a, b| a.name.cmp(&b.name));
         let caps = self.caps(cluster, &pods);
         let (revision, template) = self.templates.get(&name).cloned().unwrap_or_default();
         let subject = Subject {
@@ -170,12 +164,12 @@ impl Surroundings {
     }
 
     /// What the limits of the namespace leave the pods to want. One pod stands for all of them.
-    fn caps(&self, cluster: &Cluster, pods: &[Arc<Pod>]) -> Vec<String> {
-        let running = pods.iter().find(|pod| pods::phase(pod, 0.0) == PodPhase::Ready);
-        let Some(pod) = running.filter(|_| self.has_limits) else {
+    fn caps(&self, cluster: &Cluster, pods: &[Arc<PodSummary>]) -> Vec<String> {
+        let running = pods.iter().find(|pod| pod.is_ready()).filter(|_| self.has_limits);
+        let Some(pod) = running.and_then(|pod| pod.unpack()) else {
             return Vec::new();
         };
-        Pending::of_pod(cluster, pod).caps().map(str::to_owned).collect()
+        Pending::of_pod(cluster, &pod).caps().map(str::to_owned).collect()
     }
 
     fn has_budget(&self, deployment: &Deployment) -> bool {

@@ -6,6 +6,7 @@ pub mod exposition;
 pub mod lanes;
 pub mod pods;
 pub mod resource_metrics;
+mod subject;
 pub mod window;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -14,8 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::Pod;
-use kube::{Client, ResourceExt};
+use kube::Client;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
@@ -26,33 +26,14 @@ use crate::report::metrics::ScrapeMetrics;
 use client::{Fetcher, ScrapeError};
 use lanes::{Failure, Lanes, Pace};
 use resource_metrics::NamespaceUsage;
+pub use subject::{PodSummary, Subject, TEMPLATE_HASH};
 use window::{Beginning, Stamped, Tracks, Window};
-
-/// Label of a pod with the hash of the template that it was made from.
-pub const TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// Namespaces whose resource metrics are fetched at any time.
 const NAMESPACES_AT_ONCE: usize = 8;
 
 /// Longest wait for resource metrics.
 const RESOURCE_METRICS_PATIENCE: Duration = Duration::from_secs(5);
-
-/// A Deployment whose pods are to be observed.
-#[derive(Clone, Debug)]
-pub struct Subject {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// What stands for the software in force.
-    pub template: String,
-    /// The same for pods, by the hash of their template; the hash itself where there is none.
-    pub software: BTreeMap<String, String>,
-    /// Replicas that it asks for.
-    pub desired_replicas: u32,
-    /// Its pods.
-    pub pods: Vec<Arc<Pod>>,
-}
 
 /// What a round found.
 #[derive(Debug, Default)]
@@ -226,15 +207,15 @@ impl Scraper {
         };
         let mut failures = Vec::new();
         let (mut began, mut ended) = (0.0, 0.0);
-        for pod in subject.pods.iter().filter(|pod| !pods::has_ended(pod)) {
-            let unique = unique(pod);
-            let window = match readings.remove(unique.as_str()) {
+        for pod in &subject.pods {
+            let window = match readings.remove(&pod.unique) {
                 Some(Ok(stamped)) => {
                     let interval_seconds = self.pace.interval.as_secs_f64();
-                    self.tracks.window(&unique, stamped, interval_seconds, beginning(pod))
+                    self.tracks
+                        .window(&pod.unique, stamped, interval_seconds, beginning(pod))
                 }
                 Some(Err(error)) => {
-                    failures.push((pod.name_any(), error.to_string()));
+                    failures.push((pod.name.clone(), error.to_string()));
                     None
                 }
                 None => None,
@@ -256,43 +237,42 @@ impl Scraper {
     fn observe_pod(
         &mut self,
         subject: &Subject,
-        pod: &Pod,
+        pod: &PodSummary,
         window: Option<&Window>,
         usage: &NamespaceUsage,
         now_seconds: f64,
     ) -> PodObservation {
         PodObservation {
-            name: pod.name_any(),
-            template: software_of(subject, pod),
-            phase: pods::phase(pod, now_seconds),
-            created_at_seconds: pods::created_at_seconds(pod),
-            ready_at_seconds: pods::ready_at_seconds(pod),
+            name: pod.name.clone(),
+            template: subject.software_of(pod).to_owned(),
+            phase: pod.phase(now_seconds),
+            created_at_seconds: pod.created_at_seconds,
+            ready_at_seconds: pod.ready_at_seconds,
             scraped: window.is_some(),
             requests_per_second: window.map_or(0.0, ended_per_second),
             containers: self.containers(pod, usage),
         }
     }
 
-    fn containers(&mut self, pod: &Pod, usage: &NamespaceUsage) -> BTreeMap<String, ContainerObservation> {
-        let unique = unique(pod);
+    fn containers(&mut self, pod: &PodSummary, usage: &NamespaceUsage) -> BTreeMap<String, ContainerObservation> {
         let mut killed = BTreeSet::new();
-        for (container, restarts, for_memory) in pods::restarts(pod) {
-            if self.tracks.restarted(&unique, container, restarts) && for_memory {
-                killed.insert(container);
+        for (container, restarts, for_memory) in &pod.restarts {
+            if self.tracks.restarted(&pod.unique, container, *restarts) && *for_memory {
+                killed.insert(container.as_str());
             }
         }
-        let used = usage.get(&pod.name_any());
-        pods::resources(pod)
-            .into_iter()
+        let used = usage.get(&pod.name);
+        pod.resources
+            .iter()
             .map(|(name, resources)| {
-                let used = used.and_then(|used| used.get(&name)).copied().unwrap_or_default();
+                let used = used.and_then(|used| used.get(name)).copied().unwrap_or_default();
                 let killed_for_memory = killed.contains(name.as_str());
                 (
-                    name,
+                    name.clone(),
                     ContainerObservation {
                         cpu: used.cpu,
                         memory: used.memory,
-                        resources,
+                        resources: *resources,
                         killed_for_memory,
                     },
                 )
@@ -301,37 +281,25 @@ impl Scraper {
     }
 }
 
-fn software_of(subject: &Subject, pod: &Pod) -> String {
-    let hash = pod.labels().get(TEMPLATE_HASH).map_or("", String::as_str);
-    subject.software.get(hash).map_or(hash, String::as_str).to_owned()
-}
-
 fn ended_per_second(window: &Window) -> f64 {
     window.latency.total() as f64 / window.seconds
 }
 
-fn beginning(pod: &Pod) -> Beginning {
+fn beginning(pod: &PodSummary) -> Beginning {
     Beginning {
-        created_at_seconds: pods::created_at_seconds(pod),
-        ready_at_seconds: pods::ready_at_seconds(pod),
+        created_at_seconds: pod.created_at_seconds,
+        ready_at_seconds: pod.ready_at_seconds,
     }
 }
 
-/// Where to scrape a pod; `None` where it has no sidecar, no address yet, or has ended.
-fn target(pod: &Pod) -> Option<Target> {
-    if pods::has_ended(pod) {
-        return None;
-    }
+/// Where to scrape a pod; `None` where it has no sidecar or no address yet.
+fn target(pod: &PodSummary) -> Option<Target> {
     Some(Target {
-        address: pods::address(pod)?,
-        port: pods::metrics_port(pod)?,
-        unique: unique(pod).into(),
-        ready_at_seconds: pods::ready_at_seconds(pod),
+        address: pod.address?,
+        port: pod.metrics_port?,
+        unique: Arc::clone(&pod.unique),
+        ready_at_seconds: pod.ready_at_seconds,
     })
-}
-
-fn unique(pod: &Pod) -> String {
-    pod.uid().unwrap_or_else(|| pod.name_any())
 }
 
 #[cfg(test)]
@@ -343,13 +311,15 @@ mod tests {
 
     use super::envoy::Reading;
     use super::*;
+    use crate::cache::pods::PackedPod;
 
-    fn pod(name: &str) -> Arc<Pod> {
+    fn pod(name: &str) -> Arc<PodSummary> {
         let pod = json!({
             "metadata": {"name": name, "uid": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
             "status": {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:10Z"}]},
         });
-        Arc::new(serde_json::from_value(pod).unwrap())
+        let packed = PackedPod::of(serde_json::from_value(pod).unwrap());
+        Arc::new(PodSummary::of(Arc::new(packed)).unwrap())
     }
 
     fn scraper() -> Scraper {

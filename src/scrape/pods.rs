@@ -34,14 +34,14 @@ pub fn has_ended(pod: &Pod) -> bool {
     )
 }
 
-/// Where a Pod stands in its life.
+/// Where a Pod stands in its life, however late it is: [`is_out_of_patience`] tells of one that finds no node.
 #[must_use]
-pub fn phase(pod: &Pod, now_seconds: f64) -> PodPhase {
+pub fn lasting_phase(pod: &Pod) -> PodPhase {
     if pod.metadata.deletion_timestamp.is_some() {
         PodPhase::Terminating
     } else if ready_at_seconds(pod).is_some() {
         PodPhase::Ready
-    } else if is_hopeless(pod) || is_unschedulable(pod, now_seconds) {
+    } else if is_hopeless(pod) {
         PodPhase::Failing
     } else {
         PodPhase::Starting
@@ -57,8 +57,10 @@ fn is_hopeless(pod: &Pod) -> bool {
     })
 }
 
-fn is_unschedulable(pod: &Pod, now_seconds: f64) -> bool {
-    !has_node(pod) && now_seconds - created_at_seconds(pod) > SCHEDULING_PATIENCE_SECONDS
+/// Whether a Pod without a node, made at `created_at_seconds`, has looked for one for too long.
+#[must_use]
+pub fn is_out_of_patience(created_at_seconds: f64, now_seconds: f64) -> bool {
+    now_seconds - created_at_seconds > SCHEDULING_PATIENCE_SECONDS
 }
 
 /// Whether a Pod has been given a node.
@@ -194,9 +196,13 @@ pub fn restarts(pod: &Pod) -> impl Iterator<Item = (&str, i32, bool)> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::cache::pods::PackedPod;
+    use crate::scrape::PodSummary;
 
     fn pod(status: Value) -> Pod {
         serde_json::from_value(json!({
@@ -220,22 +226,23 @@ mod tests {
         let ready = pod(
             json!({"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:30Z"}]}),
         );
-        assert_eq!(phase(&ready, CREATED), PodPhase::Ready);
+        assert_eq!(lasting_phase(&ready), PodPhase::Ready);
         assert_eq!(ready_at_seconds(&ready), Some(CREATED + 30.0));
         let starting = pod(json!({"phase": "Pending"}));
-        assert_eq!(phase(&starting, CREATED + 1e6), PodPhase::Starting);
+        assert_eq!(lasting_phase(&starting), PodPhase::Starting);
         let crashing = pod(
             json!({"containerStatuses": [{"name": "web", "ready": false, "restartCount": 3, "image": "", "imageID": "",
             "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}),
         );
-        assert_eq!(phase(&crashing, CREATED), PodPhase::Failing);
+        assert_eq!(lasting_phase(&crashing), PodPhase::Failing);
         let homeless =
             pod(json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}));
-        assert_eq!(phase(&homeless, CREATED + 60.0), PodPhase::Starting);
-        assert_eq!(phase(&homeless, CREATED + 121.0), PodPhase::Failing);
+        let summary = PodSummary::of(Arc::new(PackedPod::of(homeless))).unwrap();
+        assert_eq!(summary.phase(CREATED + 60.0), PodPhase::Starting);
+        assert_eq!(summary.phase(CREATED + 121.0), PodPhase::Failing);
         let mut leaving = ready;
         leaving.metadata.deletion_timestamp = leaving.metadata.creation_timestamp.clone();
-        assert_eq!(phase(&leaving, CREATED), PodPhase::Terminating);
+        assert_eq!(lasting_phase(&leaving), PodPhase::Terminating);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use allocation_counter::{AllocationInfo, measure};
 use valence::cache::keep;
 use valence::core::decision::Bounds;
 use valence::core::{Advisor, Settings};
+use valence::scrape::PodSummary;
 use valence::scrape::exposition::{Filter, Limits, parse};
 use valence_webhook::{Admission, Endpoint, Metrics, Settings as AdmissionSettings, notices};
 
@@ -330,6 +331,19 @@ fn a_cached_pod_takes_little_memory_and_a_relist_no_more() {
     println!("{held} bytes a cached pod, of {} of JSON", text.len());
     let unpacked = measure(|| std::mem::forget(index.all()[0].unpack().map(Box::new)));
     println!("{} bytes of one that is unpacked", unpacked.bytes_current);
+    let packed = index.all();
+    let mut summaries = Vec::with_capacity(PODS);
+    let summed_up = measure(|| summaries.extend(packed.iter().cloned().filter_map(PodSummary::of)));
+    let summary = summed_up.bytes_current / PODS as i64 + size_of::<PodSummary>() as i64;
+    println!("{summary} bytes of its summary");
+    assert_eq!(summaries.len(), PODS);
+    assert!(summary <= 850, "{summary} bytes of a pod's summary");
+    let unpacked_meanwhile = summed_up.bytes_max as i64 - summed_up.bytes_current;
+    assert!(
+        unpacked_meanwhile <= 40_000,
+        "{unpacked_meanwhile} bytes of pods that are unpacked at a time"
+    );
+    drop((summaries, packed));
     let again = measure(|| index.replace_shared(list()));
     println!(
         "a relist adds at most {} bytes a pod, and {} stay",

@@ -15,20 +15,20 @@ mod tests;
 mod trial;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Client, ResourceExt};
+use kube::Client;
 use tokio::time::sleep;
 use valence_webhook::Prospect;
 
 use super::lease::Leadership;
-use super::sidecars::is_current;
 use super::subjects::{Matched, desired_replicas};
 use crate::core::decision::Decision;
-use crate::core::observation::{PodPhase, Resources};
+use crate::core::observation::Resources;
 use crate::report::metrics::CycleMetrics;
-use crate::scrape::pods;
+use crate::scrape::PodSummary;
 use compare::{differs, is_infeasible, may_be_cured, plan_of, unsettled};
 use eviction::{WAITS, objection};
 use requests::{Outcome, Requests};
@@ -67,13 +67,17 @@ pub struct Standing {
     pub message: String,
 }
 
+/// Requests and limits by container.
+type Sizes = Vec<(String, Resources)>;
+
 /// What is remembered between cycles.
 #[derive(Clone, Debug, Default)]
 pub struct Convergence {
     /// How far the workload is.
     pub standing: Option<Standing>,
     wanted_replicas: Option<u32>,
-    asked: HashMap<String, (Vec<(String, Resources)>, Instant)>,
+    /// Pods that were asked about, by their unique identifiers.
+    asked: HashMap<Arc<str>, (Sizes, Instant)>,
     autoscaler_asked: Option<Instant>,
     evicted: Option<Instant>,
     trial: Option<Trial>,
@@ -143,8 +147,9 @@ impl Converger {
         now_seconds: f64,
     ) -> Standing {
         let sizes = matched.vertical.is_none();
+        let pods = unpacked(matched);
         let cure = if sizes {
-            self.cure(matched, decision, memory).await
+            self.cure(&pods, matched, decision, memory).await
         } else {
             None
         };
@@ -157,7 +162,7 @@ impl Converger {
             None => self.replicas(matched, decision, situation, memory).await,
         };
         let resources = if sizes {
-            self.resources(matched, decision, memory).await
+            self.resources(&pods, matched, decision, memory).await
         } else {
             None
         };
@@ -166,7 +171,7 @@ impl Converger {
             told = self.slipped(matched, memory).await;
         }
         let complaint = || {
-            let (reason, message) = situation.complaint().or_else(|| unsettled_pod(matched, now_seconds))?;
+            let (reason, message) = situation.complaint().or_else(|| unsettled_pod(&pods, now_seconds))?;
             Some(standing(false, reason, message))
         };
         told.or_else(complaint)
@@ -245,24 +250,38 @@ impl Converger {
     }
 
     /// Sizes of pods that do not serve, and may with other ones. They have nothing to lose: all of them at once.
-    async fn cure(&self, matched: &Matched, decision: &Decision, memory: &mut Convergence) -> Option<Standing> {
-        let ill: Vec<&Pod> = current(matched)
-            .filter(|pod| pods::phase(pod, 0.0) != PodPhase::Ready && may_be_cured(pod))
-            .filter(|pod| differs(pod, decision) && !memory.was_asked(pod, decision))
+    async fn cure(
+        &self,
+        pods: &[Unpacked<'_>],
+        matched: &Matched,
+        decision: &Decision,
+        memory: &mut Convergence,
+    ) -> Option<Standing> {
+        let ill: Vec<_> = pods
+            .iter()
+            .filter(|one| !one.summary.is_ready() && may_be_cured(&one.pod))
+            .filter(|one| memory.is_owed(one, decision))
             .collect();
         self.resize(&ill, ill.len(), matched, decision, memory).await
     }
 
-    async fn resources(&self, matched: &Matched, decision: &Decision, memory: &mut Convergence) -> Option<Standing> {
-        let stranded = |pod: &&Pod| is_infeasible(pod, memory.has_just_asked(pod)) && !memory.is_owed(pod, decision);
-        if let Some(stranded) = current(matched).find(stranded) {
-            return Some(
-                self.evict(stranded, "cannot be resized in place", matched, memory)
-                    .await,
-            );
+    async fn resources(
+        &self,
+        pods: &[Unpacked<'_>],
+        matched: &Matched,
+        decision: &Decision,
+        memory: &mut Convergence,
+    ) -> Option<Standing> {
+        let stranded = |one: &&Unpacked<'_>| {
+            is_infeasible(&one.pod, memory.has_just_asked(one.summary)) && !memory.is_owed(one, decision)
+        };
+        if let Some(stranded) = pods.iter().find(stranded) {
+            let told = self.evict(stranded.summary, "cannot be resized in place", matched, memory);
+            return Some(told.await);
         }
-        let differing: Vec<&Pod> = current(matched)
-            .filter(|pod| pods::phase(pod, 0.0) == PodPhase::Ready && memory.is_owed(pod, decision))
+        let differing: Vec<_> = pods
+            .iter()
+            .filter(|one| one.summary.is_ready() && memory.is_owed(one, decision))
             .collect();
         let most = ((matched.subject.pods.len() as f64 * RESIZED_AT_ONCE) as usize).max(1);
         self.resize(&differing, most, matched, decision, memory).await
@@ -270,23 +289,26 @@ impl Converger {
 
     async fn resize(
         &self,
-        differing: &[&Pod],
+        differing: &[&Unpacked<'_>],
         most: usize,
         matched: &Matched,
         decision: &Decision,
         memory: &mut Convergence,
     ) -> Option<Standing> {
         let mut told = None;
-        for pod in differing.iter().take(most) {
-            let outcome = self.requests.resize(pod).await;
+        for one in differing.iter().take(most) {
+            let outcome = self.requests.resize(&one.pod).await;
             let is_answered = !matches!(outcome, Outcome::NotAdmitted | Outcome::Failed(_));
             told = match outcome {
-                Outcome::Refused(_) => Some(self.evict(pod, "cannot be resized in place", matched, memory).await),
-                outcome => resizing(pod, outcome, differing.len()),
+                Outcome::Refused(_) => {
+                    let told = self.evict(one.summary, "cannot be resized in place", matched, memory);
+                    Some(told.await)
+                }
+                outcome => resizing(&one.summary.name, outcome, differing.len()),
             };
             let waits = told.as_ref().is_some_and(|told| told.reason == WAITS);
             if is_answered && !waits {
-                memory.ask(pod, decision);
+                memory.ask(one.summary, decision);
             }
         }
         told
@@ -332,8 +354,8 @@ impl Converger {
     }
 
     /// Evicts a pod, so that the one in its place is admitted with the values in force.
-    async fn evict(&self, pod: &Pod, why: &str, matched: &Matched, memory: &mut Convergence) -> Standing {
-        let name = pod.name_any();
+    async fn evict(&self, pod: &PodSummary, why: &str, matched: &Matched, memory: &mut Convergence) -> Standing {
+        let name = &pod.name;
         if !self.evict {
             return standing(
                 false,
@@ -345,7 +367,7 @@ impl Converger {
         if let Some((reason, against)) = objection(pod, matched, since_last, self.between_evictions) {
             return standing(false, reason, format!("{name} {why}; {against}"));
         }
-        match self.requests.evict(&matched.subject.namespace, &name).await {
+        match self.requests.evict(&matched.subject.namespace, name).await {
             Ok(()) => {
                 memory.evicted = Some(Instant::now());
                 standing(false, EVICTED, format!("{name} {why} and was evicted"))
@@ -362,42 +384,54 @@ impl Convergence {
     }
 
     /// Whether a pod is to be asked about: it has other values than the plan, and admission did not leave it so.
-    fn is_owed(&self, pod: &Pod, decision: &Decision) -> bool {
-        differs(pod, decision) && !self.was_asked(pod, decision)
+    fn is_owed(&self, one: &Unpacked<'_>, decision: &Decision) -> bool {
+        differs(&one.pod, decision) && !self.was_asked(one.summary, decision)
     }
 
     /// Whether the kubelet may not have judged yet what was last asked for.
-    fn has_just_asked(&self, pod: &Pod) -> bool {
-        let asked = self.asked.get(&pod.uid().unwrap_or_default());
+    fn has_just_asked(&self, pod: &PodSummary) -> bool {
+        let asked = self.asked.get(&pod.unique);
         asked.is_some_and(|(_, at)| at.elapsed() < JUDGING)
     }
 
-    fn was_asked(&self, pod: &Pod, decision: &Decision) -> bool {
-        let asked = self.asked.get(&pod.uid().unwrap_or_default());
+    fn was_asked(&self, pod: &PodSummary, decision: &Decision) -> bool {
+        let asked = self.asked.get(&pod.unique);
         asked.is_some_and(|(plan, at)| *plan == plan_of(decision) && at.elapsed() < ASK_AGAIN)
     }
 
-    fn ask(&mut self, pod: &Pod, decision: &Decision) {
+    fn ask(&mut self, pod: &PodSummary, decision: &Decision) {
         self.asked
-            .insert(pod.uid().unwrap_or_default(), (plan_of(decision), Instant::now()));
+            .insert(Arc::clone(&pod.unique), (plan_of(decision), Instant::now()));
     }
 
     /// Forgets pods that are gone.
     fn forget(&mut self, matched: &Matched) {
-        self.asked.retain(|unique, _| {
-            matched
-                .subject
-                .pods
-                .iter()
-                .any(|pod| pod.uid().as_deref() == Some(unique))
-        });
+        self.asked
+            .retain(|unique, _| matched.subject.pods.iter().any(|pod| pod.unique == *unique));
     }
 }
 
 /// Pods of the template in force that stay; others are replaced by the rollout anyway.
-fn current(matched: &Matched) -> impl Iterator<Item = &Pod> {
+fn current(matched: &Matched) -> impl Iterator<Item = &PodSummary> {
     let all = matched.subject.pods.iter().map(AsRef::as_ref);
-    all.filter(|pod| is_current(pod, &matched.subject.template) && pods::phase(pod, 0.0) != PodPhase::Terminating)
+    all.filter(|pod| pod.is_current(&matched.subject.template))
+}
+
+/// A pod whose size is looked at.
+struct Unpacked<'m> {
+    summary: &'m PodSummary,
+    pod: Pod,
+}
+
+impl<'m> Unpacked<'m> {
+    fn of(summary: &'m PodSummary) -> Option<Self> {
+        let pod = summary.unpack()?;
+        Some(Self { summary, pod })
+    }
+}
+
+fn unpacked(matched: &Matched) -> Vec<Unpacked<'_>> {
+    current(matched).filter_map(Unpacked::of).collect()
 }
 
 /// Why another number of replicas is not asked for now. Fewer are no harm to pods that cannot start.
@@ -414,13 +448,12 @@ fn not_now(matched: &Matched, situation: &Situation, present: u32, wanted: u32) 
 }
 
 /// A pod whose size was set and is not in force.
-fn unsettled_pod(matched: &Matched, now_seconds: f64) -> Option<(&'static str, String)> {
-    let serving = current(matched).filter(|pod| pods::phase(pod, now_seconds) == PodPhase::Ready);
-    serving.filter_map(|pod| unsettled(pod, now_seconds)).next()
+fn unsettled_pod(pods: &[Unpacked<'_>], now_seconds: f64) -> Option<(&'static str, String)> {
+    let serving = pods.iter().filter(|one| one.summary.is_ready());
+    serving.filter_map(|one| unsettled(&one.pod, now_seconds)).next()
 }
 
-fn resizing(pod: &Pod, outcome: Outcome, pods: usize) -> Option<Standing> {
-    let name = pod.name_any();
+fn resizing(name: &str, outcome: Outcome, pods: usize) -> Option<Standing> {
     match outcome {
         Outcome::Done => Some(standing(
             false,

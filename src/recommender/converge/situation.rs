@@ -1,11 +1,9 @@
 //! What a Deployment allows to be asked for now.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::ResourceExt;
 
 use crate::core::observation::PodPhase;
 use crate::recommender::subjects::{Matched, desired_replicas};
-use crate::scrape::pods;
 
 /// From this share of pods without a node on, more of them would find none either.
 const CROWDED: f64 = 0.1;
@@ -76,10 +74,10 @@ fn failing(matched: &Matched, now_seconds: f64) -> Option<Situation> {
     let all = &matched.subject.pods;
     let failing: Vec<_> = all
         .iter()
-        .filter(|pod| pods::phase(pod, now_seconds) == PodPhase::Failing)
+        .filter(|pod| pod.phase(now_seconds) == PodPhase::Failing)
         .collect();
-    let first = failing.first()?.name_any();
-    let homeless = failing.iter().filter(|pod| !pods::has_node(pod)).count();
+    let first = &failing.first()?.name;
+    let homeless = failing.iter().filter(|pod| !pod.has_node).count();
     let share = |pods: usize| pods as f64 / all.len() as f64;
     let count = (failing.len(), all.len());
     Some(if share(homeless) >= CROWDED {

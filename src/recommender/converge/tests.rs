@@ -1,6 +1,7 @@
 //! What is asked for when, without an API server.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -10,10 +11,11 @@ use super::compare::{is_infeasible, may_be_cured, unsettled};
 use super::eviction::{WAITS, objection};
 use super::situation::Situation;
 use super::trial::{Trial, Verdict};
-use super::{not_now, unsettled_pod};
+use super::{not_now, unpacked, unsettled_pod};
 use crate::cache::pods::PackedPod;
 use crate::cache::{Cluster, keep};
 use crate::recommender::subjects::{Matched, matched};
+use crate::scrape::PodSummary;
 
 const PACE: Duration = Duration::from_secs(60);
 
@@ -130,6 +132,10 @@ fn as_pod(pod: &Value) -> Pod {
     serde_json::from_value(pod.clone()).unwrap()
 }
 
+fn summary(pod: &Value) -> PodSummary {
+    PodSummary::of(Arc::new(PackedPod::of(as_pod(pod)))).unwrap()
+}
+
 #[test]
 fn one_pod_that_does_not_start_holds_nothing_up() {
     let mut pods = ready_all(49);
@@ -203,8 +209,9 @@ fn what_does_not_serve_may_be_cured_by_its_size() {
 fn pods_are_evicted_one_at_a_time_while_all_others_serve() {
     let reason = |pods: Vec<Value>, since_last| {
         let shop = Shop::new(pods);
-        let victim = as_pod(&shop.pods[0]);
-        objection(&victim, &shop.matched(), since_last, PACE).map(|(reason, _)| reason)
+        let matched = shop.matched();
+        let victim = summary(&shop.pods[0]);
+        objection(&victim, &matched, since_last, PACE).map(|(reason, _)| reason)
     };
     assert_eq!(reason(ready_all(2), None), None);
     assert_eq!(reason(ready_all(2), Some(PACE / 2)), Some(WAITS));
@@ -229,7 +236,7 @@ fn pods_that_have_ended_do_not_count() {
     shop.deployment["spec"]["replicas"] = json!(2);
     let matched = shop.matched();
     assert_eq!(matched.subject.pods.len(), 2);
-    assert_eq!(objection(&as_pod(&shop.pods[0]), &matched, None, PACE), None);
+    assert_eq!(objection(&summary(&shop.pods[0]), &matched, None, PACE), None);
 }
 
 #[test]
@@ -249,7 +256,7 @@ fn what_the_kubelet_puts_off_is_not_in_force() {
         )
     };
     let deferred = Shop::new(vec![pending("Deferred", 2)]);
-    let told = unsettled_pod(&deferred.matched(), NEW_YEAR + 600.0).unwrap();
+    let told = unsettled_pod(&unpacked(&deferred.matched()), NEW_YEAR + 600.0).unwrap();
     let message = "web-1-a waits for room on its node, for 10 minutes".to_owned();
     assert_eq!(told, ("ResizeDeferred", message));
     assert!(is_infeasible(&as_pod(&pending("Infeasible", 2)), true));
@@ -282,10 +289,7 @@ fn what_the_kubelet_puts_off_is_not_in_force() {
 
 fn slipped(shop: &Shop, wished_since: Option<f64>) -> Vec<String> {
     let matched = shop.matched();
-    let names = matched
-        .sidecars
-        .slipped(wished_since)
-        .map(|pod| pod.metadata.name.clone().unwrap());
+    let names = matched.sidecars.slipped(wished_since).map(|pod| pod.name.clone());
     names.collect()
 }
 

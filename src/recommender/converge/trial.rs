@@ -1,14 +1,12 @@
 //! Whether evicting a pod for its sidecar does any good.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
 
 use super::current;
 use crate::recommender::subjects::Matched;
-use crate::scrape::pods;
+use crate::scrape::PodSummary;
 
 /// Reason of a workload whose pods came back without a sidecar.
 pub const IN_VAIN: &str = "ReplacedInVain";
@@ -18,7 +16,7 @@ pub const IN_VAIN: &str = "ReplacedInVain";
 pub struct Trial {
     template: String,
     /// Pods that were there then, by their unique identifiers.
-    known: HashSet<String>,
+    known: HashSet<Arc<str>>,
     at: Instant,
     in_vain: bool,
 }
@@ -40,7 +38,7 @@ impl Trial {
     pub fn begin(matched: &Matched) -> Self {
         Self {
             template: matched.subject.template.clone(),
-            known: current(matched).filter_map(Pod::uid).collect(),
+            known: current(matched).map(|pod| Arc::clone(&pod.unique)).collect(),
             at: Instant::now(),
             in_vain: false,
         }
@@ -60,11 +58,10 @@ impl Trial {
         if self.template != matched.subject.template {
             return Verdict::GoOn;
         }
-        let is_new = |pod: &&Pod| pod.uid().is_none_or(|unique| !self.known.contains(&unique));
-        let carries = |pod: &Pod| pods::metrics_port(pod).is_some();
+        let is_new = |pod: &&PodSummary| !self.known.contains(&pod.unique);
         let mut new = current(matched).filter(is_new).peekable();
         let has_come = new.peek().is_some();
-        if new.any(carries) {
+        if new.any(|pod| pod.metrics_port.is_some()) {
             return Verdict::GoOn;
         }
         self.in_vain |= has_come;
