@@ -193,9 +193,12 @@ async fn a_managed_autoscaler_is_admitted_again_when_the_model_moves() {
     assert_eq!(condition["reason"], "FollowsModel", "{condition}");
 }
 
-/// A Service by number, from before its namespace asked for injection.
-async fn shop_by_number(arguments: &[&str]) -> Stage {
+/// A Service by number, from before its namespace asked for injection; the operator has these rights besides its own.
+async fn shop_by_number(arguments: &[&str], rights: Option<&str>) -> Stage {
     let stage = Stage::with_arguments(1, arguments).await;
+    if let Some(rights) = rights {
+        stage.playground.apply(rights).await.unwrap();
+    }
     let mut plain = namespace();
     plain["metadata"].as_object_mut().unwrap().remove("labels");
     let mut by_number = service();
@@ -214,7 +217,7 @@ fn target(service: &Service) -> &IntOrString {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_owner_of_a_service_by_number_is_told_to_have_it_admitted() {
-    let stage = shop_by_number(&[]).await;
+    let stage = shop_by_number(&[], None).await;
     stage
         .event("PastEnvoy", "kubectl -n shop patch service web -p '{}'")
         .await;
@@ -232,9 +235,8 @@ async fn the_owner_of_a_service_by_number_is_told_to_have_it_admitted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_by_number_is_admitted_again_where_that_is_chosen() {
-    let stage = shop_by_number(&["--readmit-services"]).await;
     let right = include_str!("../../deploy/components/readmit-services/rbac-services.yaml");
-    stage.playground.apply(right).await.unwrap();
+    let stage = shop_by_number(&["--readmit-services"], Some(right)).await;
     let api: Api<Service> = stage.api();
     stage
         .playground
