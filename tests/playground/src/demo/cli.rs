@@ -155,7 +155,12 @@ impl Cli {
         let directives = std::env::var("RUST_LOG").ok();
         let filter = directives
             .and_then(|directives| directives.parse::<Targets>().ok())
-            .unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+            .unwrap_or_else(|| {
+                // The client tells each failed request by itself, and every watch fails at the end.
+                Targets::new()
+                    .with_default(LevelFilter::WARN)
+                    .with_target("kube_client", LevelFilter::OFF)
+            });
         let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
         tracing_subscriber::registry().with(filter).with(layer).init();
         match self.command {
