@@ -16,6 +16,7 @@ mod operator;
 pub mod output;
 pub mod plugin;
 pub mod run;
+mod serving;
 pub mod slo;
 pub mod status;
 
@@ -86,7 +87,8 @@ impl Valence {
 }
 
 impl Command {
-    /// Worker threads that the command is worth; commands of a person get by with the calling thread.
+    /// Worker threads that the command is worth; commands of a person get by with the calling thread. What the operator
+    /// serves has threads of its own.
     fn threads(&self) -> usize {
         if matches!(self, Self::Run(_)) { 2 } else { 0 }
     }

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -18,6 +19,7 @@ use valence_webhook::{Admission, Plans, notices};
 use super::capabilities;
 use super::cluster::inferred;
 use super::run::Arguments;
+use super::serving::Serving;
 use crate::cache::Cluster;
 use crate::recommender::lease::{Candidate, Pace};
 use crate::recommender::pulse::Pulse;
@@ -60,6 +62,9 @@ pub struct Operator {
     certificates: Certificates,
     tasks: JoinSet<()>,
     followers: JoinSet<()>,
+    serving: Serving,
+    /// Whether connections to the webhook are accepted.
+    accepting: Arc<AtomicBool>,
     /// Ends the recommender, which then gives back its Lease.
     retire: CancellationToken,
     /// Ends what serves.
@@ -85,6 +90,8 @@ impl Operator {
             certificates,
             tasks: JoinSet::new(),
             followers: JoinSet::new(),
+            serving: Serving::start()?,
+            accepting: Arc::default(),
             retire,
             close,
             arguments,
@@ -121,11 +128,13 @@ impl Operator {
         let counted = valence_webhook::Metrics::register(&metrics.registry)?;
         let chosen = self.arguments.admission();
         let (tls, close, asking) = (self.certificates.server_config(), self.close.clone(), client.clone());
-        self.tasks.spawn(async move {
+        let accepting = Arc::clone(&self.accepting);
+        let admit = async move {
             let Some(first) = close.run_until_cancelled(capabilities::of_cluster(&asking)).await else {
                 return;
             };
             let admission = Arc::new(Admission::new(plans, first.allow(&chosen), counted, Arc::new(notices)));
+            accepting.store(true, Ordering::Relaxed);
             let upgrades = capabilities::follow(&asking, first, |now| admission.reconfigure(now.allow(&chosen)));
             tokio::select! {
                 () = upgrades => {}
@@ -135,7 +144,8 @@ impl Operator {
                     }
                 }
             }
-        });
+        };
+        self.tasks.spawn_on(admit, self.serving.handle());
         let events = Events::new(client.clone(), instance());
         self.followers.spawn(relay(told, events, Arc::clone(&self.cluster)));
         Ok(())
@@ -148,14 +158,20 @@ impl Operator {
             self.certificates.clone(),
             self.retire.clone(),
         );
-        let readiness = Arc::new(move || missing(&cluster, &certificates, &retire));
+        let accepting = Arc::clone(&self.accepting);
+        let readiness = Arc::new(move || {
+            let is_accepting = accepting.load(Ordering::Relaxed);
+            missing(&cluster, certificates.is_ready(), is_accepting, retire.is_cancelled())
+        });
         let liveness = Arc::new(move || pulses.iter().all(Pulse::is_alive));
         let serving = server::serve(listener, metrics, readiness, liveness, self.close.clone());
-        self.tasks.spawn(async move {
+        let serve = async move {
             if let Err(error) = serving.await {
                 warn!(%error, "metrics are no longer served");
             }
-        });
+        };
+        // The kubelet's probes are answered however much there is to decide.
+        self.tasks.spawn_on(serve, self.serving.handle());
         Ok(())
     }
 
@@ -163,7 +179,7 @@ impl Operator {
         if self.arguments.page_port == 0 {
             return Ok(());
         }
-        let listener = self.listen(self.arguments.page_port).await?;
+        let listener = listen(self.arguments.listen_address, self.arguments.page_port).await?;
         let serving = page::serve(listener, board, self.arguments.prices.clone(), self.close.clone());
         self.tasks.spawn(async move {
             if let Err(error) = serving.await {
@@ -173,8 +189,10 @@ impl Operator {
         Ok(())
     }
 
+    /// Listens with the threads that serve.
     async fn listen(&self, port: u16) -> anyhow::Result<TcpListener> {
-        listen(self.arguments.listen_address, port).await
+        let listening = listen(self.arguments.listen_address, port);
+        self.serving.handle().spawn(listening).await?
     }
 
     /// Competes for the Lease and recommends while it is held; what comes back beats while that gets on.
@@ -267,17 +285,17 @@ fn client_authentication(arguments: &Arguments) -> Option<ClientAuthentication> 
 }
 
 /// What is missing before admission can be served by this replica.
-fn missing(cluster: &Cluster, certificates: &Certificates, retire: &CancellationToken) -> Vec<String> {
-    let mut missing: Vec<String> = cluster
-        .missing()
-        .into_iter()
-        .map(|kind| format!("the list of {kind}"))
-        .collect();
-    if !certificates.is_ready() {
-        missing.push("a certificate in force".to_owned());
-    }
-    if retire.is_cancelled() {
-        missing.push("its end".to_owned());
+fn missing(cluster: &Cluster, is_certified: bool, is_accepting: bool, is_leaving: bool) -> Vec<String> {
+    let lists = cluster.missing().into_iter().map(|kind| format!("the list of {kind}"));
+    let mut missing: Vec<String> = lists.collect();
+    for (is_there, what) in [
+        (is_certified, "a certificate in force"),
+        (is_accepting, "the version of the cluster"),
+        (!is_leaving, "its end"),
+    ] {
+        if !is_there {
+            missing.push(what.to_owned());
+        }
     }
     missing
 }
@@ -306,6 +324,22 @@ fn instance() -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn ready_means_that_reviews_are_answered() {
+        let cluster = Cluster::default();
+        let lists = cluster.missing().len();
+        assert_eq!(missing(&cluster, true, true, false).len(), lists);
+        let named = |missing: Vec<String>| missing[lists..].join(", ");
+        assert_eq!(
+            named(missing(&cluster, true, false, false)),
+            "the version of the cluster"
+        );
+        assert_eq!(
+            named(missing(&cluster, false, true, true)),
+            "a certificate in force, its end"
+        );
+    }
 
     #[tokio::test]
     async fn every_address_is_those_of_ipv4_too() {
