@@ -7,3 +7,5 @@ mod serve;
 pub mod statsd;
 pub mod status;
 pub mod words;
+
+pub use serve::BOUNDS as CONNECTIONS;

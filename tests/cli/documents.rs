@@ -244,3 +244,43 @@ fn every_metric_that_is_named_is_exposed() {
     }
     assert!(count > 60, "{count}");
 }
+
+/// What is told about what callers may hold is what the code allows.
+#[test]
+fn bounds_that_are_told_are_those_of_the_code() {
+    use valence::report::CONNECTIONS;
+    use valence_webhook::{BOUNDS, MOST_BODY_BYTES, MOST_ELEMENTS, STREAMS};
+
+    let text = fs::read_to_string(root().join(".github/SECURITY.md")).unwrap();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let scraped = valence::scrape::exposition::Limits::default();
+    for told in [
+        format!("{} MiB a body", MOST_BODY_BYTES >> 20),
+        format!("{} elements of lists and maps", thousands(MOST_ELEMENTS)),
+        format!("{} MiB of bodies in all", BOUNDS.bytes >> 20),
+        format!(
+            "{} connections of one address, {} in all; {STREAMS} streams on one",
+            BOUNDS.connections_each,
+            thousands(BOUNDS.connections)
+        ),
+        format!(
+            "{} connections of one address, {} in all, 10 seconds",
+            CONNECTIONS.connections_each, CONNECTIONS.connections
+        ),
+        format!(
+            "{} KiB a line, {} samples",
+            scraped.line_bytes >> 10,
+            thousands(scraped.samples)
+        ),
+    ] {
+        assert!(text.contains(&told), "SECURITY.md does not say {told:?}");
+    }
+}
+
+/// A number as people write it.
+fn thousands(number: usize) -> String {
+    if number < 1000 {
+        return number.to_string();
+    }
+    format!("{},{:03}", number / 1000, number % 1000)
+}

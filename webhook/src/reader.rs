@@ -14,7 +14,7 @@ const BLOCK: usize = 64;
 
 /// Most elements of lists, labels and annotations that are kept of one review, old object and new one together. Three bytes
 /// of JSON can become six hundred in memory; objects that people write have some tens of them.
-pub(crate) const MOST_ELEMENTS: usize = 10_000;
+pub const MOST_ELEMENTS: usize = 10_000;
 
 /// Something that can be read quickly; `None` where it has to be read with more care.
 pub(crate) trait Quick<'a>: Sized {

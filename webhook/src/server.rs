@@ -45,7 +45,7 @@ const PROOF: Duration = Duration::from_secs(15);
 const IDLE: Duration = Duration::from_secs(180);
 
 /// Reviews under way on one connection of HTTP/2.
-const STREAMS: u32 = 64;
+pub const STREAMS: u32 = 64;
 
 /// Longest time that requests in progress get when the server stops.
 const DRAIN: Duration = Duration::from_secs(20);
