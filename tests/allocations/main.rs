@@ -164,6 +164,44 @@ fn a_hostile_review_takes_no_more_than_some_times_its_size() {
     }
 }
 
+/// Whoever reaches the port can ask about ReplicaSets without end, each with a pod that takes as much as one may.
+#[test]
+fn what_is_remembered_of_reviews_is_bounded() {
+    const REVIEWS: usize = 40;
+    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let plans = cluster::filled(100);
+    let admission = Admission::new(plans, AdmissionSettings::default(), metrics, Arc::new(notices::Silent));
+    let containers = "{},".repeat(5_000);
+    let text = "x".repeat(100_000);
+    let review = |number: usize| {
+        let (many, long) = if number.is_multiple_of(2) {
+            (&*containers, "")
+        } else {
+            ("", &*text)
+        };
+        format!(
+            r#"{{"apiVersion":"admission.k8s.io/v1","request":{{"uid":"u","operation":"CREATE","namespace":"team-42","object":{{
+            "metadata":{{"labels":{{"slo":"web","pod-template-hash":"1"}},"annotations":{{"valence.io/injection":"enabled","note":"{long}"}},
+                "ownerReferences":[{{"kind":"ReplicaSet","name":"made-up-{number}-1","controller":true}}]}},
+            "spec":{{"containers":[{many}{{"name":"app","ports":[{{"name":"http","containerPort":8080}}]}}]}}}}}}}}"#
+        )
+    };
+    let counted = measure(|| {
+        for number in 0..REVIEWS {
+            let review = review(number);
+            for _ in 0..3 {
+                drop(admission.answer(Endpoint::Pods, review.as_bytes()).unwrap());
+            }
+        }
+    });
+    println!("{} bytes stay of {REVIEWS} reviews", counted.bytes_current);
+    assert!(
+        counted.bytes_current <= 8 << 20,
+        "{} bytes stay",
+        counted.bytes_current
+    );
+}
+
 /// Whether a Deployment's template changes is seen without a tree of all that is in it.
 #[test]
 fn templates_are_compared_as_they_are_written() {
