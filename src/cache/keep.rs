@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{Container, Namespace, Pod};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::{Resource, ResourceExt};
+use serde::Serialize;
 use valence_webhook::Plan;
 
 use super::pods::PackedPod;
-use super::{plan, software};
+use super::{plan, software, trim};
 use crate::api::objective::{ObjectiveError, ServiceLevelObjectiveSpec};
 use crate::api::selector::CompiledSelector;
 use crate::api::{Recommendation, ServiceLevelObjective};
@@ -38,10 +42,19 @@ pub struct KnownObjective {
     pub name: String,
     /// Its generation.
     pub generation: Option<i64>,
+    /// When it was made.
+    pub created_at: Option<Time>,
     /// What is in force: its own contents or, while those cannot be used, the last that could.
     pub in_force: Option<Arc<InForce>>,
     /// Why its present contents cannot be used.
     pub error: Option<ObjectiveError>,
+}
+
+impl KnownObjective {
+    /// To sort by: the oldest first, and by name those of one age.
+    pub(super) fn age(&self) -> (bool, Option<&Time>, &str) {
+        (self.created_at.is_none(), self.created_at.as_ref(), &self.name)
+    }
 }
 
 /// A ServiceLevelObjective that matches Deployments.
@@ -77,17 +90,11 @@ pub struct KnownDeployment {
 
 /// What is kept of a Deployment.
 pub fn deployment(mut object: Deployment, _: Option<&KnownDeployment>) -> KnownDeployment {
-    trim_metadata(&mut object);
     let software = software::of(object.spec.template.clone());
-    if let Some(pod) = &mut object.spec.template.spec {
-        pod.volumes = None;
-        trim_containers(&mut pod.containers);
-        pod.init_containers
-            .iter_mut()
-            .for_each(|containers| trim_containers(containers));
-    }
+    trim::metadata(&mut object.metadata);
+    trim::deployment(&mut object);
     KnownDeployment {
-        object: Arc::new(object),
+        object: Arc::new(trim::bounded(object)),
         software,
     }
 }
@@ -97,28 +104,34 @@ pub fn pod(object: Pod, _: Option<&PackedPod>) -> PackedPod {
     PackedPod::of(object)
 }
 
-fn trim_containers(containers: &mut [Container]) {
-    for container in containers {
-        container.env = None;
-        container.env_from = None;
-        container.volume_mounts = None;
-        container.command = None;
-        container.args = None;
-        container.security_context = None;
-    }
+/// What is kept of a Service.
+pub fn service(mut object: Service, before: Option<&Service>) -> Service {
+    trim::service(&mut object);
+    other(object, before)
 }
 
-/// Any other object without its managed fields.
-pub fn whole<K: Resource>(mut object: K, _: Option<&K>) -> K {
-    trim_metadata(&mut object);
-    object
+/// What is kept of a HorizontalPodAutoscaler.
+pub fn autoscaler(
+    mut object: HorizontalPodAutoscaler,
+    before: Option<&HorizontalPodAutoscaler>,
+) -> HorizontalPodAutoscaler {
+    trim::autoscaler(&mut object);
+    other(object, before)
 }
 
-fn trim_metadata<K: Resource>(object: &mut K) {
-    object.meta_mut().managed_fields = None;
-    if let Some(annotations) = &mut object.meta_mut().annotations {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    }
+/// What is kept of a NetworkPolicy.
+pub fn network_policy(mut object: NetworkPolicy, before: Option<&NetworkPolicy>) -> NetworkPolicy {
+    trim::network_policy(&mut object);
+    other(object, before)
+}
+
+/// Any other object but for what nobody reads of its metadata.
+pub fn other<K>(mut object: K, _: Option<&K>) -> K
+where
+    K: Resource<DynamicType = ()> + Default + Serialize,
+{
+    trim::metadata(object.meta_mut());
+    trim::bounded(object)
 }
 
 /// The labels of a Namespace.
@@ -154,10 +167,16 @@ pub fn controller<K: Resource>(object: &K, kind: &str) -> Option<String> {
 pub fn objective(object: DeserializeGuard<ServiceLevelObjective>, before: Option<&KnownObjective>) -> KnownObjective {
     let name = object.name_any();
     let generation = object.meta().generation;
+    let created_at = object.meta().creation_timestamp.clone();
     let (object, read) = match object.0 {
         Ok(mut object) => {
-            trim_metadata(&mut object);
-            let read = in_force(&object.spec, &name);
+            trim::metadata(&mut object.metadata);
+            let read = if trim::bytes(&object.spec) > trim::MOST_BYTES {
+                object.spec = ServiceLevelObjectiveSpec::default();
+                Err(too_large())
+            } else {
+                in_force(&object.spec, &name)
+            };
             (Some(Arc::new(object)), read)
         }
         Err(invalid) => (
@@ -180,8 +199,16 @@ pub fn objective(object: DeserializeGuard<ServiceLevelObjective>, before: Option
         object,
         name,
         generation,
+        created_at,
         in_force,
         error,
+    }
+}
+
+fn too_large() -> ObjectiveError {
+    ObjectiveError {
+        field: "spec".to_owned(),
+        problem: format!("is larger than {} KiB", trim::MOST_BYTES >> 10),
     }
 }
 
@@ -208,7 +235,7 @@ pub fn recommendation(
     let metadata = object.meta().clone();
     match object.0 {
         Ok(mut object) => {
-            trim_metadata(&mut object);
+            trim::metadata(&mut object.metadata);
             let owner = metadata
                 .owner_references
                 .into_iter()

@@ -5,10 +5,12 @@
 pub mod follow;
 pub mod index;
 pub mod keep;
+pub mod objectives;
 pub mod plan;
 mod plans;
 pub mod pods;
 pub mod software;
+mod trim;
 mod vertical;
 
 use std::collections::BTreeMap;
@@ -78,7 +80,7 @@ impl Cluster {
         let mut pods = source.one("Pod", &self.pods, keep::pod);
         pods.config = pods.config.fields(NOT_ENDED);
         tasks.spawn(pods.run());
-        tasks.spawn(source.one("Service", &self.services, keep::whole).run());
+        tasks.spawn(source.one("Service", &self.services, keep::service).run());
         tasks.spawn(source.one("Namespace", &self.namespaces, keep::namespace).run());
     }
 
@@ -98,26 +100,30 @@ impl Cluster {
     fn follow_constraints(&self, source: &Source<'_>, tasks: &mut JoinSet<()>) {
         tasks.spawn(
             source
-                .one("HorizontalPodAutoscaler", &self.horizontal_pod_autoscalers, keep::whole)
+                .one(
+                    "HorizontalPodAutoscaler",
+                    &self.horizontal_pod_autoscalers,
+                    keep::autoscaler,
+                )
                 .maybe()
                 .run(),
         );
-        tasks.spawn(source.one("LimitRange", &self.limit_ranges, keep::whole).maybe().run());
+        tasks.spawn(source.one("LimitRange", &self.limit_ranges, keep::other).maybe().run());
         tasks.spawn(
             source
-                .one("ResourceQuota", &self.resource_quotas, keep::whole)
+                .one("ResourceQuota", &self.resource_quotas, keep::other)
                 .maybe()
                 .run(),
         );
         tasks.spawn(
             source
-                .one("NetworkPolicy", &self.network_policies, keep::whole)
+                .one("NetworkPolicy", &self.network_policies, keep::network_policy)
                 .maybe()
                 .run(),
         );
         tasks.spawn(
             source
-                .one("PodDisruptionBudget", &self.disruption_budgets, keep::whole)
+                .one("PodDisruptionBudget", &self.disruption_budgets, keep::other)
                 .maybe()
                 .run(),
         );

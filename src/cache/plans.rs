@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use valence_webhook::{LatencyObjective, Plan, Plans};
 
-use super::Cluster;
+use super::{Cluster, objectives};
 use crate::core::objective::Objective;
 
 impl Plans for Cluster {
@@ -35,10 +35,8 @@ impl Plans for Cluster {
     }
 
     fn objectives(&self, namespace: &str, deployment_labels: &BTreeMap<String, String>) -> Vec<LatencyObjective> {
-        self.objectives_for(namespace, deployment_labels)
-            .iter()
-            .map(latency_objective)
-            .collect()
+        let matching = objectives::matching(&self.objectives_in_force(namespace), deployment_labels);
+        matching.objectives.iter().map(latency_objective).collect()
     }
 
     fn plan(&self, namespace: &str, deployment: &str) -> Option<Arc<Plan>> {
@@ -82,20 +80,6 @@ impl Plans for Cluster {
             .iter()
             .find(|one| one.active && one.deployment.as_deref() == Some(deployment));
         active.map(|one| one.name.clone())
-    }
-}
-
-impl Cluster {
-    /// The objectives whose selector matches the labels of a Deployment, in the order of their names.
-    #[must_use]
-    pub fn objectives_for(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<Objective> {
-        let mut known = self.objectives.of(namespace);
-        known.sort_by(|a, b| a.name.cmp(&b.name));
-        let in_force = known.iter().filter_map(|known| known.in_force.as_ref());
-        let matching = in_force.filter(|in_force| in_force.selector.matches(labels));
-        matching
-            .flat_map(|in_force| in_force.objectives.iter().cloned())
-            .collect()
     }
 }
 

@@ -12,10 +12,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use super::keep;
-
-/// Annotations that are kept of a Pod begin so.
-const OUR_ANNOTATIONS: &str = "valence.io/";
+use super::{keep, trim};
 
 /// A Pod, packed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,15 +24,28 @@ pub struct PackedPod {
 }
 
 impl PackedPod {
-    /// Packs what somebody asks for.
+    /// Packs what somebody asks for; of a pod that is too large only that it is there.
     #[must_use]
     pub fn of(mut pod: Pod) -> Self {
+        let replica_set = keep::controller(&pod, "ReplicaSet").map(String::into_boxed_str);
+        let labels = Labels::of(pod.metadata.labels.take());
+        let identity = trim::identity(&pod.metadata);
+        let text = serde_json::to_vec(&asked_for(pod)).unwrap_or_default();
+        if labels.0.len() + text.len() <= trim::MOST_BYTES {
+            return Self {
+                replica_set,
+                labels,
+                text: text.into_boxed_slice(),
+            };
+        }
+        let rest = Pod {
+            metadata: identity,
+            ..Pod::default()
+        };
         Self {
-            labels: Labels::of(pod.metadata.labels.take()),
-            replica_set: keep::controller(&pod, "ReplicaSet").map(String::into_boxed_str),
-            text: serde_json::to_vec(&asked_for(pod))
-                .unwrap_or_default()
-                .into_boxed_slice(),
+            replica_set,
+            labels: Labels::default(),
+            text: serde_json::to_vec(&rest).unwrap_or_default().into_boxed_slice(),
         }
     }
 
@@ -103,8 +113,8 @@ impl Labels {
 }
 
 fn asked_for(pod: Pod) -> Pod {
-    let metadata = pod.metadata;
-    let ours = |(name, _): &(String, String)| name.starts_with(OUR_ANNOTATIONS);
+    let mut metadata = pod.metadata;
+    trim::annotations(&mut metadata.annotations);
     let controls = |owner: &OwnerReference| owner.controller == Some(true);
     Pod {
         metadata: ObjectMeta {
@@ -114,9 +124,7 @@ fn asked_for(pod: Pod) -> Pod {
             generation: metadata.generation,
             creation_timestamp: metadata.creation_timestamp,
             deletion_timestamp: metadata.deletion_timestamp,
-            annotations: metadata
-                .annotations
-                .map(|annotations| annotations.into_iter().filter(ours).collect()),
+            annotations: metadata.annotations,
             owner_references: metadata
                 .owner_references
                 .map(|owners| owners.into_iter().filter(controls).collect()),

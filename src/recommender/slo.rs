@@ -1,6 +1,6 @@
 //! The status of ServiceLevelObjectives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,6 +12,7 @@ use super::subjects::{Key, Matched};
 use crate::api::conditions::{self, Condition, ConditionStatus};
 use crate::api::objective::{MatchedDeployment, ServiceLevelObjectiveStatus};
 use crate::cache::keep::KnownObjective;
+use crate::cache::objectives::{MOST_OF_A_DEPLOYMENT, MOST_OF_A_NAMESPACE, in_force};
 use crate::core::readout::{Compliance, Verdict};
 use crate::report::status::ObjectiveStatus;
 
@@ -26,6 +27,8 @@ pub struct Selected<'a> {
     pub namespace: String,
     /// What it selects.
     pub deployments: Vec<(&'a Matched, &'a Managed)>,
+    /// Why it is not in force, or not for every Deployment that it selects, where there are too many.
+    too_many: Option<String>,
 }
 
 /// Every ServiceLevelObjective with what it selects.
@@ -35,13 +38,25 @@ pub fn selected<'a>(
     matched: &'a BTreeMap<Key, Matched>,
     managed: &'a BTreeMap<Key, Managed>,
 ) -> Vec<Selected<'a>> {
+    let surplus = surplus(&known);
     known
         .into_iter()
         .map(|(namespace, known)| {
-            let range = matched
-                .range((namespace.clone(), String::new())..)
-                .take_while(|((other, _), _)| *other == namespace);
-            let deployments = range
+            let range = || {
+                let from = matched.range((namespace.clone(), String::new())..);
+                from.take_while(|((other, _), _)| *other == namespace)
+            };
+            let left_out = range().filter(|(_, one)| one.left_out.contains(&known.name)).count();
+            let too_many = if surplus.contains(&(namespace.clone(), known.name.clone())) {
+                Some(format!(
+                    "the namespace has more than {MOST_OF_A_NAMESPACE} ServiceLevelObjectives, and only the oldest are in force"
+                ))
+            } else {
+                (left_out > 0).then(|| {
+                    format!("{left_out} Deployments are held to {MOST_OF_A_DEPLOYMENT} older objectives and not to these")
+                })
+            };
+            let deployments = range()
                 .filter(|(_, one)| one.objectives.iter().any(|objective| objective.slo == known.name))
                 .filter_map(|(key, one)| Some((one, managed.get(key)?)))
                 .collect();
@@ -49,9 +64,25 @@ pub fn selected<'a>(
                 known,
                 namespace,
                 deployments,
+                too_many,
             }
         })
         .collect()
+}
+
+/// Those that are not in force because their namespace has too many.
+fn surplus(known: &[(String, Arc<KnownObjective>)]) -> BTreeSet<Key> {
+    let mut surplus = BTreeSet::new();
+    let crowded = known.chunk_by(|(one, _), (other, _)| one == other);
+    for namespace in crowded.filter(|namespace| namespace.len() > MOST_OF_A_NAMESPACE) {
+        let all: Vec<_> = namespace.iter().map(|(_, known)| Arc::clone(known)).collect();
+        let kept: BTreeSet<String> = in_force(all).iter().map(|known| known.name.clone()).collect();
+        let left_out = namespace
+            .iter()
+            .filter(|(_, known)| known.in_force.is_some() && !kept.contains(&known.name));
+        surplus.extend(left_out.map(|(namespace, known)| (namespace.clone(), known.name.clone())));
+    }
+    surplus
 }
 
 /// Whether two statuses say the same, apart from measurements that move with every window.
@@ -134,6 +165,9 @@ impl Selected<'_> {
     }
 
     fn ready(&self, now: Timestamp) -> Condition {
+        if let (None, Some(message)) = (&self.known.error, &self.too_many) {
+            return Condition::new("Ready", false, "TooMany", message.clone(), now);
+        }
         match (&self.known.error, &self.known.in_force) {
             (Some(error), Some(_)) => Condition::new(
                 "Ready",

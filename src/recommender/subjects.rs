@@ -14,6 +14,7 @@ use valence_webhook::{Pending, Plans};
 use super::sidecars::Sidecars;
 use crate::cache::Cluster;
 use crate::cache::keep::KnownDeployment;
+use crate::cache::objectives::{self, Matching};
 use crate::cache::pods::PackedPod;
 use crate::core::decision::{Bounds, ContainerBounds};
 use crate::core::objective::Objective;
@@ -32,6 +33,8 @@ pub struct Matched {
     pub software: String,
     /// What must hold for it.
     pub objectives: Vec<Objective>,
+    /// ServiceLevelObjectives that select it too and are too many for one Deployment.
+    pub left_out: Vec<String>,
     /// What the user allows.
     pub bounds: Bounds,
     /// Annotations whose value is ignored.
@@ -59,21 +62,22 @@ pub struct Matched {
 pub fn matched(cluster: &Cluster) -> BTreeMap<Key, Matched> {
     let mut found = BTreeMap::new();
     for namespace in cluster.objectives.namespaces() {
+        let in_force = cluster.objectives_in_force(&namespace);
         let selected: Vec<_> = cluster
             .deployments
             .of(&namespace)
             .into_iter()
             .filter(|known| known.object.metadata.deletion_timestamp.is_none())
             .filter_map(|known| {
-                let objectives = cluster.objectives_for(&namespace, known.object.labels());
-                (!objectives.is_empty()).then_some((known, objectives))
+                let matching = objectives::matching(&in_force, known.object.labels());
+                (!matching.objectives.is_empty()).then_some((known, matching))
             })
             .collect();
         if !selected.is_empty() {
             let surroundings = Surroundings::of(cluster, &namespace);
-            for (known, objectives) in selected {
+            for (known, matching) in selected {
                 let key = (namespace.to_string(), known.object.name_any());
-                found.insert(key, surroundings.describe(cluster, &known, objectives));
+                found.insert(key, surroundings.describe(cluster, &known, matching));
             }
         }
     }
@@ -121,7 +125,7 @@ impl Surroundings {
         }
     }
 
-    fn describe(&self, cluster: &Cluster, known: &KnownDeployment, objectives: Vec<Objective>) -> Matched {
+    fn describe(&self, cluster: &Cluster, known: &KnownDeployment, matching: Matching) -> Matched {
         let deployment = Arc::clone(&known.object);
         let name = deployment.name_any();
         let wishes = Wishes::read(|key| deployment.annotations().get(key).map(String::as_str));
@@ -147,7 +151,8 @@ impl Surroundings {
             sidecars: Sidecars::of(cluster, &deployment, &subject),
             deployment,
             software: known.software.clone(),
-            objectives,
+            objectives: matching.objectives,
+            left_out: matching.left_out,
             bounds,
             ignored: wishes.invalid,
             subject,
