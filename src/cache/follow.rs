@@ -175,3 +175,21 @@ fn is_absent(error: &watcher::Error) -> bool {
 fn key<K: Resource>(object: &K) -> (String, String) {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_until_the_api_server_has_answered() {
+        let mut pauses = Pauses::default();
+        let failures = Arc::clone(&pauses.0);
+        let seconds: Vec<_> = pauses.by_ref().take(6).map(|pause| pause.as_secs_f64()).collect();
+        assert_eq!(seconds, [0.5, 1.0, 2.0, 4.0, 5.0, 5.0]);
+        // A list that is begun is an event, and no answer.
+        pauses.reset();
+        assert_eq!(pauses.next(), Some(LONGEST_PAUSE));
+        failures.store(0, Ordering::Relaxed);
+        assert_eq!(pauses.next(), Some(SHORTEST_PAUSE));
+    }
+}

@@ -203,3 +203,19 @@ fn without_client(filter: Targets) -> Targets {
         filter.with_target(CLIENT, LevelFilter::OFF)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_heard_only_where_it_is_asked_for() {
+        let level = |text: &str| {
+            let filter = text.parse::<Targets>().map(without_client);
+            filter.map(|filter| filter.would_enable("kube_client::client", &tracing::Level::ERROR))
+        };
+        assert!(level("info").is_ok_and(|heard| !heard));
+        assert!(level("debug,valence=trace").is_ok_and(|heard| !heard));
+        assert!(level("info,kube_client=warn").is_ok_and(|heard| heard));
+    }
+}

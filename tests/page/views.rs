@@ -169,3 +169,29 @@ async fn before_the_first_cycle_the_page_says_so() {
     assert!(page.contains("No cycle has ended yet"));
     assert!(page.contains("There is no ServiceLevelObjective yet"));
 }
+
+#[tokio::test]
+async fn a_replica_that_does_not_recommend_says_what_it_cannot_show() {
+    const NOTICE: &str = "This replica does not measure";
+    let mut follower = sample::snapshot();
+    follower.leader = false;
+    for workload in &mut follower.workloads {
+        workload.current.clear();
+        workload.curves.clear();
+    }
+    let (address, _stop) = sample::serve(follower).await;
+    for path in ["/", "/workloads/shop/todo"] {
+        let (_, page) = get(address, path).await;
+        assert!(
+            page.contains(NOTICE) && page.contains("valence-recommender"),
+            "{path}: {page}"
+        );
+    }
+    let (_, page) = get(address, "/workloads/shop/todo").await;
+    assert!(
+        !page.contains("0 cores") && page.contains("EUR 21.22 a month"),
+        "{page}"
+    );
+    let (address, _stop) = sample::serve(sample::snapshot()).await;
+    assert!(!get(address, "/").await.1.contains(NOTICE));
+}
