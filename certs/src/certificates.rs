@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::follow::Follower;
 use crate::manage::Manager;
 use crate::material::{Certificate, Contents, certified_key, keys};
-use crate::options::{Options, Source};
+use crate::options::{Clock, Options, Source};
 use crate::resolver::{Resolver, server_config};
 
 /// The certificate of the webhook, kept fresh by a task in the background until the token is cancelled.
@@ -24,6 +24,7 @@ pub struct Certificates {
     server_config: Arc<ServerConfig>,
     status: watch::Receiver<Status>,
     nudge: Arc<Notify>,
+    clock: Clock,
 }
 
 /// What the background task last saw.
@@ -65,11 +66,12 @@ impl Certificates {
         let server_config = server_config(resolver.clone(), verifier)?;
         let (sender, status) = watch::channel(Status::default());
         let nudge = Arc::new(Notify::new());
+        let clock = options.clock.clone();
         let in_force = InForce {
             resolver,
             status: sender,
             served: None,
-            clock: options.clock.clone(),
+            clock: clock.clone(),
         };
         let keeper = Keeper {
             options,
@@ -82,6 +84,7 @@ impl Certificates {
             server_config,
             status,
             nudge,
+            clock,
         })
     }
 
@@ -95,9 +98,18 @@ impl Certificates {
         self.status.clone()
     }
 
-    /// Whether admission can be served now.
+    /// Whether admission can be served now: not with a certificate that has run out since it was last looked at, nor when
+    /// nobody looks after it any more.
     pub fn is_ready(&self) -> bool {
-        self.status.borrow().ready
+        let is_kept = self.status.has_changed().is_ok();
+        let status = self.status.borrow();
+        is_kept && status.ready && status.leaf_not_after.is_some_and(|end| (self.clock)() <= end)
+    }
+
+    /// Waits until the background task has ended: when told to, or by a fault of its own.
+    pub async fn ended(&self) {
+        let mut status = self.status.clone();
+        while status.changed().await.is_ok() {}
     }
 
     /// Waits until admission can be served, or until the background task has ended.
@@ -154,7 +166,7 @@ pub(crate) struct InForce {
     resolver: Arc<Resolver>,
     status: watch::Sender<Status>,
     served: Option<(Vec<u8>, Certificate)>,
-    clock: crate::options::Clock,
+    clock: Clock,
 }
 
 impl InForce {

@@ -1,6 +1,7 @@
 //! What the Secret holds: parsed, checked, and written back.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -91,7 +92,7 @@ impl Certificate {
 }
 
 /// CA, previous CAs and leaf as the Secret holds them, checked to fit together.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Material {
     pub authority: Certificate,
     pub authority_key_pem: String,
@@ -99,6 +100,19 @@ pub(crate) struct Material {
     pub leaf: Certificate,
     pub leaf_chain_pem: String,
     pub leaf_key_pem: String,
+}
+
+impl fmt::Debug for Material {
+    /// Without the private keys, which are to stand in no log.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (authority, leaf) = (&self.authority, &self.leaf);
+        formatter
+            .debug_struct("Material")
+            .field("authority", authority)
+            .field("previous", &self.previous)
+            .field("leaf", leaf)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Material {

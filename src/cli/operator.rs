@@ -1,5 +1,6 @@
 //! Puts the parts of the operator together and takes them down in order.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -65,6 +66,8 @@ pub struct Operator {
     serving: Serving,
     /// Whether connections to the webhook are accepted.
     accepting: Arc<AtomicBool>,
+    /// Name of this replica, of which there is only one.
+    instance: String,
     /// Ends the recommender, which then gives back its Lease.
     retire: CancellationToken,
     /// Ends what serves.
@@ -92,11 +95,15 @@ impl Operator {
             followers: JoinSet::new(),
             serving: Serving::start()?,
             accepting: Arc::default(),
+            instance: instance(),
             retire,
             close,
             arguments,
         };
         let watch_seconds = u32::try_from(operator.arguments.watch_timeout.as_secs().max(1)).unwrap_or(60);
+        // Who looks after the certificate is a part like any other.
+        let kept = operator.certificates.clone();
+        operator.tasks.spawn(async move { kept.ended().await });
         operator.cluster.follow(&client, watch_seconds, &mut operator.followers);
         operator.open(&client).await?;
         Ok(operator)
@@ -106,7 +113,9 @@ impl Operator {
         let board = Arc::new(Board::default());
         let metrics = Metrics::new(Arc::clone(&board))?;
         certificates::register(&metrics.registry, self.certificates.status())?;
-        self.admit(client, &metrics).await?;
+        let (events, publisher) = Events::new(client.clone(), self.instance.clone(), metrics.events.clone());
+        self.followers.spawn(publisher.run());
+        self.admit(client, &metrics, events.clone()).await?;
         self.serve_page(Arc::clone(&board)).await?;
         if let Some(target) = self.arguments.statsd.clone() {
             self.tasks.spawn(statsd::run(
@@ -116,12 +125,12 @@ impl Operator {
                 self.close.clone(),
             ));
         }
-        let pulses = self.recommend(client, board, metrics.clone());
+        let pulses = self.recommend(client, board, metrics.clone(), events);
         self.serve_metrics(metrics, pulses).await
     }
 
     /// Serves admission from the caches of this replica.
-    async fn admit(&mut self, client: &Client, metrics: &Metrics) -> anyhow::Result<()> {
+    async fn admit(&mut self, client: &Client, metrics: &Metrics, events: Events) -> anyhow::Result<()> {
         let listener = self.listen(self.arguments.webhook_port).await?;
         let (notices, told) = notices::channel(NOTICES);
         let plans: Arc<dyn Plans> = Arc::clone(&self.cluster) as Arc<dyn Plans>;
@@ -146,7 +155,6 @@ impl Operator {
             }
         };
         self.tasks.spawn_on(admit, self.serving.handle());
-        let events = Events::new(client.clone(), instance());
         self.followers.spawn(relay(told, events, Arc::clone(&self.cluster)));
         Ok(())
     }
@@ -196,18 +204,22 @@ impl Operator {
     }
 
     /// Competes for the Lease and recommends while it is held; what comes back beats while that gets on.
-    fn recommend(&mut self, client: &Client, board: Arc<Board>, metrics: Metrics) -> Vec<Pulse> {
-        let (candidate, leadership) =
-            Candidate::new(client.clone(), &self.arguments.namespace, instance(), Pace::default());
+    fn recommend(&mut self, client: &Client, board: Arc<Board>, metrics: Metrics, events: Events) -> Vec<Pulse> {
+        let (candidate, leadership) = Candidate::new(
+            client.clone(),
+            &self.arguments.namespace,
+            self.instance.clone(),
+            Pace::default(),
+        );
         let options = Options {
             scrape_interval: self.arguments.scrape_interval,
             decision_interval: self.arguments.decision_interval,
             settings: self.arguments.settings(),
             evict: self.arguments.evict,
             readmit_services: self.arguments.readmit_services,
-            instance: instance(),
         };
-        let recommender = Recommender::new(client, Arc::clone(&self.cluster), leadership, board, metrics, options);
+        let cluster = Arc::clone(&self.cluster);
+        let recommender = Recommender::new(client, cluster, leadership, board, metrics, events, options);
         let pulses = recommender.pulses();
         self.tasks
             .spawn(candidate.while_alive(pulses.clone()).run(self.close.clone()));
@@ -315,14 +327,18 @@ async fn client(watch_timeout: Duration) -> anyhow::Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
-/// The name of this replica: that of its pod, so that a container that was restarted finds its own Lease again.
+/// The name of this replica: that of its pod, so that a container that was restarted finds its own Lease again. Where nobody
+/// says it, one that no other replica has: the process numbers of containers are all alike.
 fn instance() -> String {
-    std::env::var("POD_NAME").unwrap_or_else(|_| format!("valence-{}", std::process::id()))
+    let named = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
+    named.unwrap_or_else(|| format!("valence-{:016x}", RandomState::new().hash_one(std::process::id())))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+
     use super::*;
 
     #[test]
@@ -339,6 +355,71 @@ mod tests {
             named(missing(&cluster, false, true, true)),
             "a certificate in force, its end"
         );
+    }
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    /// An operator of which nothing runs yet, and whose API server knows nothing.
+    fn idle() -> Operator {
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            let mut response = http::Response::new(kube::client::Body::empty());
+            *response.status_mut() = http::StatusCode::NOT_FOUND;
+            Ok::<_, std::convert::Infallible>(response)
+        });
+        let arguments = Line::parse_from(["run", "--hurried"]).arguments;
+        let options = CertificateOptions::new(certificates(&arguments));
+        let close = CancellationToken::new();
+        let client = Client::new(service, "valence-system");
+        Operator {
+            certificates: Certificates::start(client, options, close.clone()).unwrap(),
+            arguments,
+            cluster: Arc::default(),
+            tasks: JoinSet::new(),
+            followers: JoinSet::new(),
+            serving: Serving::start().unwrap(),
+            accepting: Arc::default(),
+            instance: instance(),
+            retire: CancellationToken::new(),
+            close,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ends_takes_the_rest_down_in_order() {
+        let mut operator = idle();
+        let (retire, close) = (operator.retire.clone(), operator.close.clone());
+        let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+        for (name, token) in [("the recommender", retire), ("admission", close)] {
+            let order = Arc::clone(&order);
+            operator.tasks.spawn(async move {
+                token.cancelled().await;
+                order.lock().unwrap().push(name);
+            });
+        }
+        operator.followers.spawn(async { panic!("a watch") });
+        let error = operator.run().await.unwrap_err();
+        assert!(error.to_string().contains("ended by itself"), "{error}");
+        assert_eq!(*order.lock().unwrap(), ["the recommender", "admission"]);
+    }
+
+    #[tokio::test]
+    async fn an_operator_ends_with_the_keeper_of_its_certificate() {
+        let mut operator = idle();
+        let kept = operator.certificates.clone();
+        operator.tasks.spawn(async move { kept.ended().await });
+        // As a fault would.
+        operator.close.cancel();
+        let error = operator.run().await.unwrap_err();
+        assert!(error.to_string().contains("ended by itself"), "{error}");
+    }
+
+    #[test]
+    fn no_two_replicas_have_one_name() {
+        assert_ne!(instance(), instance());
     }
 
     #[tokio::test]

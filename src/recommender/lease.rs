@@ -58,7 +58,17 @@ impl Leadership {
     /// Whether this replica may act at this moment. To be asked right before every write.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.trusted_until.lock().is_some_and(|until| Instant::now() < until)
+        self.remaining().is_some()
+    }
+
+    /// For how long this replica may act, unless it renews the Lease; `None` where it may not. A write that takes longer is
+    /// given up: what is under way then has the rest of the Lease's duration to come to nothing, before another acts.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        let until = (*self.trusted_until.lock())?;
+        until
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
     }
 
     /// Whether this replica held the Lease last and has not heard of another holder, though it may not act: the API server
@@ -72,6 +82,16 @@ impl Leadership {
     #[must_use]
     pub fn term(&self) -> u64 {
         self.terms.load(Ordering::Acquire)
+    }
+
+    /// As if trust ended then.
+    #[cfg(test)]
+    pub(crate) fn until(end: Option<Instant>) -> Self {
+        Self {
+            trusted_until: Arc::new(Mutex::new(end)),
+            terms: Arc::default(),
+            changes: watch::channel(false).1,
+        }
     }
 
     /// Waits until this replica holds the Lease.

@@ -4,7 +4,10 @@
 
 pub mod board;
 mod conditions;
+mod contain;
 mod converge;
+#[cfg(test)]
+mod fencing;
 pub mod lease;
 mod managed;
 mod measuring;
@@ -38,6 +41,7 @@ use crate::report::events::Events;
 use crate::report::metrics::Metrics;
 use crate::report::status::Board;
 use crate::scrape::{Round, Scraper};
+use contain::contained;
 use converge::services::Readmission;
 use converge::{Convergence, Converger};
 use lease::Leadership;
@@ -76,8 +80,6 @@ pub struct Options {
     pub evict: bool,
     /// Whether Services may be sent an empty patch.
     pub readmit_services: bool,
-    /// Name of this replica in Events.
-    pub instance: String,
 }
 
 /// The recommender of this replica.
@@ -116,6 +118,7 @@ impl Recommender {
         leadership: Leadership,
         board: Arc<Board>,
         metrics: Metrics,
+        events: Events,
         options: Options,
     ) -> Self {
         let converger = Converger::new(
@@ -147,7 +150,7 @@ impl Recommender {
             ),
             converger,
             orphans: Orphans::default(),
-            events: Events::new(client.clone(), options.instance.clone()),
+            events,
             cluster,
             leadership,
             board,
@@ -254,7 +257,10 @@ impl Recommender {
         let read = concurrently(AT_ONCE, reads.collect()).await;
         for (key, one, found) in read {
             match found {
-                Ok(found) => self.take_on(key, one, found.as_ref()).await,
+                Ok(found) => {
+                    self.pulse.beat();
+                    self.take_on(key, one, found.as_ref()).await;
+                }
                 Err(error) => warn!(namespace = key.0, name = key.1, %error, "the Recommendation could not be read"),
             }
         }
@@ -287,7 +293,7 @@ impl Recommender {
                     "the checkpoint is of no use; the model starts cold"
                 );
                 let note = format!("the checkpoint is of no use, so that the model starts cold: {problem}");
-                self.events.warn(&about(matched), "CheckpointUnusable", &note).await;
+                self.events.warn(&about(matched), "CheckpointUnusable", &note);
             }
             None => info!(
                 namespace = key.0,
@@ -305,8 +311,13 @@ impl Recommender {
         let windows = round.observations.into_iter().zip(round.failures);
         for ((key, one), (observation, failures)) in matched.iter().zip(windows) {
             if let Some(managed) = self.managed.get_mut(key) {
-                managed.follow(one);
-                managed.observe(observation, failures);
+                let observed = contained(key, || {
+                    managed.follow(one);
+                    managed.observe(observation, failures);
+                });
+                if observed.is_none() {
+                    self.managed.remove(key);
+                }
             }
         }
         round.without_resource_metrics
@@ -322,15 +333,17 @@ impl Recommender {
         let statuses = self.statuses(matched, without_resource_metrics, acts).await;
         if acts {
             self.write(matched, statuses).await;
-            self.tell(matched).await;
+            self.tell(matched);
             self.metrics
                 .cycles
                 .slipped(matched.values().map(|one| one.sidecars.missing.len()).sum());
             self.converge(matched).await;
-            self.services.look(&self.cluster, matched, &self.events).await;
+            self.services
+                .look(&self.cluster, matched, &self.events, &self.pulse)
+                .await;
             let requests = self.converger.requests();
             self.orphans
-                .release(&self.cluster, &self.writer, &requests, matched)
+                .release(&self.cluster, &self.writer, &requests, matched, &self.pulse)
                 .await;
         }
         self.objectives(matched, acts).await;
@@ -349,20 +362,26 @@ impl Recommender {
     ) -> Vec<(Key, RecommendationStatus)> {
         let now = Timestamp::now();
         let now_seconds = self.clock.now_seconds();
-        let mut statuses = Vec::new();
+        let (mut statuses, mut faulty) = (Vec::new(), Vec::new());
         for (index, (key, managed)) in self.managed.iter_mut().enumerate() {
             let Some(one) = matched.get(key) else { continue };
-            let decision = managed.decide(now_seconds).clone();
-            conditions::update(
-                managed,
-                &conditions::Facts {
-                    matched: one,
-                    decision: &decision,
-                    without_resource_metrics: without_resource_metrics.get(&key.0),
-                    now,
-                },
-            );
-            let mut status = status::compose(managed, one, &decision, now);
+            let composed = contained(key, || {
+                let decision = managed.decide(now_seconds).clone();
+                conditions::update(
+                    managed,
+                    &conditions::Facts {
+                        matched: one,
+                        decision: &decision,
+                        without_resource_metrics: without_resource_metrics.get(&key.0),
+                        now,
+                    },
+                );
+                status::compose(managed, one, &decision, now)
+            });
+            let Some(mut status) = composed else {
+                faulty.push(key.clone());
+                continue;
+            };
             let learnt_seconds = managed.advisor().learnt_seconds(now_seconds);
             let refresh = refresh(learnt_seconds, self.options.decision_interval);
             if acts && (is_due(managed, &status, refresh) || was_changed(&self.cluster, key, managed)) {
@@ -373,6 +392,10 @@ impl Recommender {
                 // Admission shares these threads.
                 tokio::task::yield_now().await;
             }
+        }
+        for key in faulty {
+            self.metrics.cycles.wrote("Recommendation", "fault");
+            self.managed.remove(&key);
         }
         statuses
     }
@@ -412,7 +435,7 @@ impl Recommender {
     }
 
     /// Tells users by Events what they should look at.
-    async fn tell(&self, matched: &BTreeMap<Key, Matched>) {
+    fn tell(&self, matched: &BTreeMap<Key, Matched>) {
         for one in matched.values() {
             self.pulse.beat();
             let about = about(one);
@@ -422,16 +445,15 @@ impl Recommender {
                     let note = format!(
                         "{pods} pods carry no sidecar, though new ones would: restart the Deployment (of a live one, those that admission missed are re-created one by one)"
                     );
-                    self.events.warn(&about, "SidecarMissing", &note).await;
+                    self.events.warn(&about, "SidecarMissing", &note);
                 }
             }
             if one.ignored.is_empty() {
                 self.events.settle(&about, "AnnotationIgnored");
             } else {
                 let ignored: Vec<String> = one.ignored.iter().map(ToString::to_string).collect();
-                self.events
-                    .warn(&about, "AnnotationIgnored", &format!("ignored: {}", ignored.join("; ")))
-                    .await;
+                let note = format!("ignored: {}", ignored.join("; "));
+                self.events.warn(&about, "AnnotationIgnored", &note);
             }
         }
     }
@@ -486,7 +508,7 @@ impl Recommender {
         let Some(object) = &selected.known.object else { return };
         let about = object.object_ref(&());
         match &selected.known.error {
-            Some(error) => self.events.warn(&about, "InvalidSpec", &error.to_string()).await,
+            Some(error) => self.events.warn(&about, "InvalidSpec", &error.to_string()),
             None => self.events.settle(&about, "InvalidSpec"),
         }
         let status = selected.status(object.status.as_ref(), now);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
@@ -11,12 +12,14 @@ use tracing::{debug, info, warn};
 use valence_webhook::Plans;
 
 use super::converge::requests::{Outcome, Requests};
+use super::pulse::Pulse;
 use super::status::{self, noted_replicas};
 use super::subjects::{Key, Matched, desired_replicas, horizontal};
 use super::write::{WriteError, Writer};
 use crate::api::conditions;
 use crate::cache::Cluster;
 use crate::cache::keep::KnownRecommendation;
+use crate::concurrently::concurrently;
 
 /// How long one is kept, with what was learnt, before it is deleted: a label that was lost may come back.
 const KEPT: SignedDuration = SignedDuration::from_hours(1);
@@ -24,6 +27,9 @@ const KEPT: SignedDuration = SignedDuration::from_hours(1);
 /// How long the API server is asked for a workload's own replicas before what is recommended is withdrawn all the same:
 /// with that goes the number to give back.
 const GIVES_UP: Duration = Duration::from_secs(120);
+
+/// Orphans that are looked after at any time.
+const AT_ONCE: usize = 16;
 
 /// Withdraws what is recommended for Deployments that are no longer selected, and later deletes it.
 #[derive(Default)]
@@ -33,71 +39,88 @@ pub struct Orphans {
 }
 
 impl Orphans {
-    /// Looks after all of them. A live workload gets its own replicas back first.
+    /// Looks after all of them, a few at a time. A live workload gets its own replicas back first.
     pub async fn release(
         &mut self,
         cluster: &Cluster,
         writer: &Writer,
         requests: &Requests,
         matched: &BTreeMap<Key, Matched>,
+        pulse: &Pulse,
     ) {
-        self.waiting.retain(|key, _| !matched.contains_key(key));
-        let unsure = namespaces_in_doubt(cluster);
-        for known in cluster.recommendations.all() {
-            let key = (known.object.namespace().unwrap_or_default(), known.object.name_any());
-            // Where the Deployment is gone, the garbage collector takes the Recommendation with it.
-            let deployment = cluster.deployment(&key.0, &key.1);
-            let Some(deployment) = deployment.filter(|_| !matched.contains_key(&key)) else {
-                continue;
-            };
-            if unsure.contains(key.0.as_str()) {
-                continue;
-            }
-            let steered = horizontal(cluster, &key.0, &key.1).is_some();
-            if !steered && !self.has_own_replicas(&key, &known, &deployment, requests).await {
-                continue;
-            }
-            self.waiting.remove(&key);
-            if let Err(error) = one(&known, writer).await {
-                debug!(namespace = key.0, name = key.1, %error, "an orphan could not be released");
+        let mut unselected = unselected(cluster, matched);
+        self.waiting
+            .retain(|key, _| unselected.iter().any(|orphan| orphan.key == *key));
+        for orphan in unselected.iter_mut().filter(|orphan| orphan.owed.is_some()) {
+            orphan.since = *self.waiting.entry(orphan.key.clone()).or_insert_with(Instant::now);
+        }
+        let jobs = unselected.into_iter().map(|orphan| -> BoxFuture<'_, _> {
+            Box::pin(async move {
+                let settled = orphan.has_own_replicas(requests).await;
+                if settled && let Err(error) = one(&orphan.known, writer).await {
+                    let (namespace, name) = &orphan.key;
+                    debug!(namespace, name, %error, "an orphan could not be released");
+                }
+                pulse.beat();
+                (orphan.key, settled)
+            })
+        });
+        for (key, settled) in concurrently(AT_ONCE, jobs.collect()).await {
+            if settled {
+                self.waiting.remove(&key);
             }
         }
     }
+}
 
+/// A Recommendation that nothing selects any more.
+struct Orphan {
+    key: Key,
+    known: Arc<KnownRecommendation>,
+    /// Replicas of its workload and the workload's own number, where that is to be given back.
+    owed: Option<(u32, u32)>,
+    since: Instant,
+}
+
+fn unselected(cluster: &Cluster, matched: &BTreeMap<Key, Matched>) -> Vec<Orphan> {
+    let unsure = namespaces_in_doubt(cluster);
+    let orphan = |known: Arc<KnownRecommendation>| {
+        let key = (known.object.namespace().unwrap_or_default(), known.object.name_any());
+        if matched.contains_key(&key) || unsure.contains(key.0.as_str()) {
+            return None;
+        }
+        // Where the Deployment is gone, the garbage collector takes the Recommendation with it.
+        let deployment = cluster.deployment(&key.0, &key.1)?;
+        let steered = horizontal(cluster, &key.0, &key.1).is_some();
+        Some(Orphan {
+            owed: owed(&known, &deployment).filter(|_| !steered),
+            key,
+            known,
+            since: Instant::now(),
+        })
+    };
+    cluster.recommendations.all().into_iter().filter_map(orphan).collect()
+}
+
+impl Orphan {
     /// Asks for re-admission of the scale until the Deployment has its own number, or it is clear that it gets none.
-    async fn has_own_replicas(
-        &mut self,
-        key: &Key,
-        known: &KnownRecommendation,
-        deployment: &Deployment,
-        requests: &Requests,
-    ) -> bool {
-        let Some((present, own)) = owed(known, deployment) else {
-            return true;
-        };
-        let since = *self.waiting.entry(key.clone()).or_insert_with(Instant::now);
-        match requests.scale(&key.0, &key.1, present).await {
+    async fn has_own_replicas(&self, requests: &Requests) -> bool {
+        let Some((present, own)) = self.owed else { return true };
+        let (namespace, name) = &self.key;
+        match requests.scale(namespace, name, present).await {
             Outcome::Done => {
                 info!(
-                    namespace = key.0,
-                    name = key.1,
-                    own,
-                    "no longer selected; it has its own replicas again"
+                    namespace,
+                    name, own, "no longer selected; it has its own replicas again"
                 );
                 true
             }
             Outcome::Refused(error) => {
-                warn!(
-                    namespace = key.0,
-                    name = key.1,
-                    own,
-                    error,
-                    "its own replicas could not be given back"
-                );
+                warn!(namespace, name, own, error, "its own replicas could not be given back");
                 true
             }
             // A replica of the webhook that has not seen yet that nothing selects it, a rollout, or no answer.
-            Outcome::Unchanged | Outcome::NotAdmitted | Outcome::Failed(_) => since.elapsed() > GIVES_UP,
+            Outcome::Unchanged | Outcome::NotAdmitted | Outcome::Failed(_) => self.since.elapsed() > GIVES_UP,
         }
     }
 }

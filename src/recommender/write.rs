@@ -93,7 +93,7 @@ impl Writer {
     /// When the API server does not answer.
     pub async fn recommendation(&self, namespace: &str, name: &str) -> Result<Option<Recommendation>, WriteError> {
         let api: Api<Recommendation> = Api::namespaced(self.client.clone(), namespace);
-        self.bounded(api.get_opt(name)).await
+        within(PATIENCE, api.get_opt(name)).await
     }
 
     /// Makes the Recommendation of a Deployment, owned by it.
@@ -120,7 +120,7 @@ impl Writer {
         let api: Api<Recommendation> = Api::namespaced(self.client.clone(), &namespace);
         let preconditions = Preconditions {
             uid: recommendation.uid(),
-            resource_version: None,
+            resource_version: recommendation.resource_version(),
         };
         let parameters = DeleteParams::default().preconditions(preconditions);
         match self.guarded(api.delete(&recommendation.name_any(), &parameters)).await {
@@ -184,17 +184,15 @@ impl Writer {
     }
 
     async fn guarded<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, WriteError> {
-        if !self.leadership.holds() {
-            return Err(WriteError::Deposed);
-        }
-        self.bounded(request).await
+        let left = self.leadership.remaining().ok_or(WriteError::Deposed)?;
+        within(PATIENCE.min(left), request).await
     }
+}
 
-    async fn bounded<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, WriteError> {
-        match timeout(PATIENCE, request).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(WriteError::Timeout(PATIENCE)),
-        }
+async fn within<T>(patience: Duration, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, WriteError> {
+    match timeout(patience, request).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(WriteError::Timeout(patience)),
     }
 }
 
@@ -224,5 +222,75 @@ fn recommendation_of(deployment: &Deployment) -> Recommendation {
             },
         },
         status: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+    use crate::recommender::fencing::{Server, deposed, leading};
+
+    fn deployment() -> Deployment {
+        serde_json::from_value(json!({
+            "metadata": {"name": "web", "namespace": "shop", "uid": "u"},
+            "spec": {"selector": {}, "template": {}},
+        }))
+        .unwrap()
+    }
+
+    fn objective() -> ServiceLevelObjective {
+        serde_json::from_value(json!({
+            "apiVersion": "optimizer.valence.io/v1alpha1", "kind": "ServiceLevelObjective",
+            "metadata": {"name": "fast", "namespace": "shop", "resourceVersion": "1"},
+            "spec": {"selector": {"slo": "fast"}, "objectives": []},
+        }))
+        .unwrap()
+    }
+
+    /// Every write there is; how many there are comes back.
+    async fn write_everything(writer: &Writer) -> Vec<WriteError> {
+        let recommendation = recommendation_of(&deployment());
+        let all = [
+            writer.create(&deployment()).await.err(),
+            writer.delete(&recommendation).await.err(),
+            writer
+                .recommendation_status(&recommendation, &RecommendationStatus::default())
+                .await
+                .err(),
+            writer
+                .objective_status(&objective(), &ServiceLevelObjectiveStatus::default())
+                .await
+                .err(),
+        ];
+        all.into_iter().flatten().collect()
+    }
+
+    #[tokio::test]
+    async fn only_a_leader_writes() {
+        let server = Server::default();
+        let writer = Writer::new(server.client(), deposed());
+        let refused = write_everything(&writer).await;
+        assert!(
+            refused.len() == 4 && refused.iter().all(|error| matches!(error, WriteError::Deposed)),
+            "{refused:?}"
+        );
+        assert_eq!(server.asked(), 0, "nothing was sent");
+        let writer = Writer::new(server.client(), leading(Duration::from_secs(600)));
+        write_everything(&writer).await;
+        assert_eq!(server.asked(), 4, "each of them sends something");
+    }
+
+    #[tokio::test]
+    async fn a_write_is_given_up_when_trust_ends() {
+        let server = Server::silent();
+        let writer = Writer::new(server.client(), leading(Duration::from_millis(50)));
+        let given_up = writer.create(&deployment()).await.unwrap_err();
+        assert!(
+            matches!(given_up, WriteError::Timeout(after) if after <= Duration::from_millis(50)),
+            "{given_up:?}"
+        );
     }
 }

@@ -16,6 +16,10 @@ const NOT_TRAFFIC: [&str; 4] = ["admin", "metrics", "stats", "prometheus"];
 const FILTER: Filter<'static> = Filter::families(&[names::REQUEST_TIME, names::REQUESTS, names::COMPLETED_BY_CLASS])
     .and_prefixes(&[names::GRPC_BY_STATUS_PREFIX]);
 
+/// Most that a counter may stand at: a million a second for a hundred days, and so little that no sum over the samples of
+/// one exposition, or over the pods of one Deployment, overflows.
+const MOST_COUNTED: f64 = 1e13;
+
 /// Most buckets that a histogram may have.
 const MOST_BUCKETS: usize = 1000;
 
@@ -54,7 +58,7 @@ pub fn read(exposition: &[u8]) -> Result<Reading, ScrapeError> {
 
 impl<'a> Counters<'a> {
     fn take(&mut self, sample: &Sample<'a>) {
-        if !(0.0..=9e15).contains(&sample.value) {
+        if !(0.0..=MOST_COUNTED).contains(&sample.value) {
             return;
         }
         let (labels, count) = (&sample.labels, sample.value as u64);
@@ -173,6 +177,16 @@ mod tests {
         .unwrap();
         assert_eq!(reading.latency.counts, [3, 1]);
         assert_eq!(reading.arrivals, Some(5));
+    }
+
+    #[test]
+    fn counters_that_no_proxy_has_are_not_added_up() {
+        let sample = |number: u32, value: f64| {
+            format!("envoy_http_downstream_rq_total{{envoy_http_conn_manager_prefix=\"app\",n=\"{number}\"}} {value}\n")
+        };
+        let text: String = (0..10_000).map(|number| sample(number, 1e19)).collect();
+        let reading = read((text + &sample(10_000, 7.0)).as_bytes()).unwrap();
+        assert_eq!(reading.arrivals, Some(7));
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod entries;
 #[path = "../../benches/cycle/observations.rs"]
 mod observations;
 
+mod versions;
+
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -149,6 +151,15 @@ fn with_number(text: &str, which: Index, number: &str) -> String {
     let start = starts[which.index(starts.len())];
     let end = start + text[start..].find(|character| !part_of_number(character)).unwrap_or(0);
     format!("{}{number}{}", &text[..start], &text[end..])
+}
+
+/// Reviews that nobody answers would find nothing.
+#[test]
+fn most_of_the_reviews_are_about_something() {
+    let patched = |bytes: &Vec<u8>| entries::admission::patches(bytes) > 0;
+    let reviews = corpus("admission");
+    let count = reviews.iter().filter(|bytes| patched(bytes)).count();
+    assert!(count * 2 > reviews.len(), "{count} of {} are patched", reviews.len());
 }
 
 hostile!(admission, exposition, objective, quantity, checkpoint);

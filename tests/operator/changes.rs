@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -28,10 +29,63 @@ async fn decides(plane: &Plane) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn objectives_and_workloads_may_change_at_any_moment() {
     let (plane, operator) = started().await;
+    what_a_later_version_wrote_stays(&plane).await;
     two_objectives_on_one_deployment_both_hold(&plane).await;
     an_objective_that_is_edited_during_decisions_ends_as_it_was_last_written(&plane).await;
     a_renamed_deployment_starts_anew(&plane).await;
     a_namespace_deleted_during_a_cycle_takes_all_of_its_own_along(&plane, &operator).await;
+}
+
+/// Of objects whose definitions have fields that this version does not know, the statuses are written and nothing else.
+async fn what_a_later_version_wrote_stays(plane: &Plane) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(plane.client());
+    let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let fields = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/later";
+    let patch = json!([{"op": "add", "path": fields, "value": anything}]);
+    for kind in ["servicelevelobjectives", "recommendations"] {
+        let patch = Patch::Json::<()>(serde_json::from_value(patch.clone()).unwrap());
+        let name = format!("{kind}.optimizer.valence.io");
+        definitions.patch(&name, &PatchParams::default(), &patch).await.unwrap();
+    }
+    let later = json!({"metadata": {"annotations": {"valence.io/later": "yes"}}, "spec": {"later": {"a": [1]}}});
+    let own = [("ServiceLevelObjective", "slo-webapps"), ("Recommendation", "web")];
+    for (kind, name) in own {
+        let api = plane.dynamic(kind);
+        valence_playground::until(format!("{kind} of a later version"), support::SOON, || async {
+            let patched = api.patch(name, &PatchParams::default(), &Patch::Merge(&later)).await;
+            let patched = patched.map_err(|error| error.to_string())?;
+            // A definition takes a moment.
+            let kept = patched.data["spec"]["later"] == later["spec"]["later"];
+            kept.then_some(()).ok_or_else(|| patched.data["spec"].to_string())
+        })
+        .await
+        .unwrap();
+    }
+    // Another response time, so that both statuses are written anew.
+    let other = json!([{"type": "HTTP", "http": {"latency": {"percentile": 99, "responseTime": "90ms"}}}]);
+    let other = json!({"spec": {"objectives": other}});
+    let api = plane.dynamic("ServiceLevelObjective");
+    let edited = api
+        .patch("slo-webapps", &PatchParams::default(), &Patch::Merge(&other))
+        .await;
+    let generation = edited.unwrap().metadata.generation;
+    plane
+        .wait("ServiceLevelObjective", "slo-webapps", |object| {
+            object.data["status"]["observedGeneration"].as_i64() == generation
+        })
+        .await;
+    plane
+        .recommendation(|status| status["objectives"][0]["responseTime"] == "90ms")
+        .await;
+    for (kind, name) in own {
+        let object = plane.dynamic(kind).get(name).await.unwrap();
+        assert_eq!(object.data["spec"]["later"], later["spec"]["later"], "{kind}");
+        assert_eq!(
+            object.metadata.annotations.unwrap()["valence.io/later"],
+            "yes",
+            "{kind}"
+        );
+    }
 }
 
 async fn two_objectives_on_one_deployment_both_hold(plane: &Plane) {

@@ -126,6 +126,8 @@ async fn rotate_everything(api: &Api, hand: &Hand, replicas: &[Replica], round: 
         api.secret_text(keys::AUTHORITY).unwrap(),
         api.secret_text(keys::LEAF).unwrap(),
     );
+    let end_of = |replica: &Replica| replica.certificates.status().borrow().leaf_not_after;
+    let end = replicas.iter().map(end_of).max();
     let mut waited = 0;
     while api.secret_text(keys::LEAF).unwrap() == leaf {
         advance(hand, 24, replicas).await;
@@ -138,6 +140,10 @@ async fn rotate_everything(api: &Api, hand: &Hand, replicas: &[Replica], round: 
         authority,
         "round {round}: the CA outlives a leaf"
     );
+    eventually("every replica serves the new leaf, and remembers it", || {
+        replicas.iter().all(|replica| Some(end_of(replica)) > end)
+    })
+    .await;
     // The Secret is deleted by hand: that asks for a new CA, and the replicas go on from what they remember.
     let leaf = api.secret_text(keys::LEAF).unwrap();
     api.delete_secret();
@@ -225,6 +231,52 @@ async fn api_server_away_changes_nothing_for_callers() {
     api.set_away(false);
     replicas[0].certificates.look_again();
     status.wait_for(|status| status.error.is_none()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_has_run_out_is_not_ready_though_nobody_could_look() {
+    let (api, hand) = (Api::new(), Hand::at(START));
+    let replica = replica(&api, &hand);
+    replica.certificates.ready().await;
+    api.set_away(true);
+    hand.advance_hours(24 * 29);
+    assert!(replica.certificates.is_ready());
+    hand.advance_hours(24 * 2);
+    assert!(!replica.certificates.is_ready());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_ends_by_a_fault_is_noticed() {
+    let (api, hand, faulty) = (Api::new(), Hand::at(START), Arc::new(AtomicBool::new(false)));
+    let mut options = Options::new(Source::Managed(managed()));
+    let (clock, fault) = (hand.clock(), Arc::clone(&faulty));
+    options.clock = Arc::new(move || {
+        assert!(!fault.load(Ordering::SeqCst), "a fault");
+        clock()
+    });
+    let certificates = Certificates::start(api.client(), options, CancellationToken::new()).unwrap();
+    certificates.ready().await;
+    assert!(certificates.is_ready());
+    faulty.store(true, Ordering::SeqCst);
+    certificates.look_again();
+    certificates.ended().await;
+    assert!(!certificates.is_ready(), "nobody looks after it");
+}
+
+/// What version 0.1.0 wrote, and one key more, as a later version may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_of_another_version_is_served_as_it_is() {
+    let (api, hand) = (Api::new(), Hand::at(START));
+    let mut data: serde_json::Value = serde_json::from_str(include_str!("previous/secret-0.1.0.json")).unwrap();
+    data["later"] = serde_json::json!("e30=");
+    api.set_secret_data(data.clone());
+    let replica = replica(&api, &hand);
+    replica.certificates.ready().await;
+    Caller::new(&hand)
+        .call(replica.certificates.server_config(), &api.bundles()[0])
+        .await
+        .unwrap();
+    assert_eq!(api.secret().unwrap()["data"], data, "nothing was written");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -90,15 +90,19 @@ fn pending<'p>(pod: &'p Pod, reason: &str) -> Option<&'p PodCondition> {
     (condition.reason.as_deref() == Some(reason) && !is_old).then_some(condition)
 }
 
+/// For how long the kubelet has put off the size that the pod asks for now, because its node has no room for it.
+pub fn deferred_seconds(pod: &Pod, now_seconds: f64) -> Option<f64> {
+    let since = pending(pod, "Deferred")?.last_transition_time.as_ref();
+    Some(since.map_or(0.0, |time| (now_seconds - time.0.as_second() as f64).max(0.0)))
+}
+
 /// What keeps a size that was asked for from being in force: a reason in a word, and in a sentence.
 pub fn unsettled(pod: &Pod, now_seconds: f64) -> Option<(&'static str, String)> {
     let name = pod.name_any();
-    if let Some(deferred) = pending(pod, "Deferred") {
-        let since = deferred.last_transition_time.as_ref();
-        let minutes = since.map_or(0.0, |time| (now_seconds - time.0.as_second() as f64) / 60.0);
+    if let Some(seconds) = deferred_seconds(pod, now_seconds) {
         let message = format!(
             "{name} waits for room on its node, for {:.0} minutes",
-            minutes.max(0.0).floor()
+            (seconds / 60.0).floor()
         );
         return Some(("ResizeDeferred", message));
     }

@@ -5,6 +5,8 @@
 //! effect. Each request is tried as a dry run first. Where that does not answer with the values of the plan, admission is
 //! not at work, and nothing is asked for.
 
+#[cfg(test)]
+mod asked;
 mod compare;
 mod eviction;
 pub mod requests;
@@ -29,7 +31,7 @@ use crate::core::decision::Decision;
 use crate::core::observation::Resources;
 use crate::report::metrics::CycleMetrics;
 use crate::scrape::PodSummary;
-use compare::{differs, is_infeasible, may_be_cured, plan_of, unsettled};
+use compare::{deferred_seconds, differs, is_infeasible, may_be_cured, plan_of, unsettled};
 use eviction::{WAITS, objection};
 use requests::{Outcome, Requests};
 use situation::Situation;
@@ -44,11 +46,18 @@ const JUDGING: Duration = Duration::from_secs(15);
 /// Least time between two re-admissions of an autoscaler: it has to be given time to act on its bounds.
 const BETWEEN_AUTOSCALERS: Duration = Duration::from_secs(15);
 
+/// How long a pod waits for room on its node before it may go to another, in times between two evictions.
+const ROOM_PATIENCE: u32 = 5;
+
 /// Reason of a pod that was evicted.
 const EVICTED: &str = "Evicted";
 
 /// Share of a Deployment's pods that are resized in one cycle; at least one.
 const RESIZED_AT_ONCE: f64 = 0.1;
+
+/// No more than so many of a Deployment, nor for longer: all others wait for the end of the cycle.
+const RESIZED_AT_MOST: usize = 20;
+const RESIZING: Duration = Duration::from_secs(5);
 
 /// How often a dry run for a new plan is tried again before the next cycle does.
 const LOOKS: usize = 3;
@@ -93,6 +102,8 @@ pub struct Converger {
     requests: Requests,
     evict: bool,
     between_evictions: Duration,
+    /// How long a pod waits for room on its node before it may go to another.
+    room_patience: Duration,
 }
 
 impl Converger {
@@ -109,6 +120,7 @@ impl Converger {
             requests: Requests::new(client, leadership, metrics),
             evict,
             between_evictions,
+            room_patience: between_evictions * ROOM_PATIENCE,
         }
     }
 
@@ -162,7 +174,7 @@ impl Converger {
             None => self.replicas(matched, decision, situation, memory).await,
         };
         let resources = if sizes {
-            self.resources(&pods, matched, decision, memory).await
+            self.resources(&pods, matched, decision, memory, now_seconds).await
         } else {
             None
         };
@@ -271,13 +283,10 @@ impl Converger {
         matched: &Matched,
         decision: &Decision,
         memory: &mut Convergence,
+        now_seconds: f64,
     ) -> Option<Standing> {
-        let stranded = |one: &&Unpacked<'_>| {
-            is_infeasible(&one.pod, memory.has_just_asked(one.summary)) && !memory.is_owed(one, decision)
-        };
-        if let Some(stranded) = pods.iter().find(stranded) {
-            let told = self.evict(stranded.summary, "cannot be resized in place", matched, memory);
-            return Some(told.await);
+        if let Some((one, why)) = stranded(pods, decision, memory, self.room_patience, now_seconds) {
+            return Some(self.evict(one.summary, why, matched, memory).await);
         }
         let differing: Vec<_> = pods
             .iter()
@@ -295,8 +304,11 @@ impl Converger {
         decision: &Decision,
         memory: &mut Convergence,
     ) -> Option<Standing> {
-        let mut told = None;
-        for one in differing.iter().take(most) {
+        let (begun, mut told) = (Instant::now(), None);
+        for one in differing.iter().take(most.min(RESIZED_AT_MOST)) {
+            if begun.elapsed() > RESIZING {
+                break;
+            }
             let outcome = self.requests.resize(&one.pod).await;
             let is_answered = !matches!(outcome, Outcome::NotAdmitted | Outcome::Failed(_));
             told = match outcome {
@@ -367,7 +379,7 @@ impl Converger {
         if let Some((reason, against)) = objection(pod, matched, since_last, self.between_evictions) {
             return standing(false, reason, format!("{name} {why}; {against}"));
         }
-        match self.requests.evict(&matched.subject.namespace, name).await {
+        match self.requests.evict(&matched.subject.namespace, name, &pod.unique).await {
             Ok(()) => {
                 memory.evicted = Some(Instant::now());
                 standing(false, EVICTED, format!("{name} {why} and was evicted"))
@@ -381,6 +393,8 @@ impl Convergence {
     /// Goes on from what a predecessor said last.
     pub fn continue_from(&mut self, reason: &str) {
         self.lost = reason == IN_VAIN;
+        // It may have evicted a pod a moment ago, or may still be about to.
+        self.evicted = Some(Instant::now());
     }
 
     /// Whether a pod is to be asked about: it has other values than the plan, and admission did not leave it so.
@@ -432,6 +446,25 @@ impl<'m> Unpacked<'m> {
 
 fn unpacked(matched: &Matched) -> Vec<Unpacked<'_>> {
     current(matched).filter_map(Unpacked::of).collect()
+}
+
+/// A pod that can only get its size elsewhere, and why: its node can never hold it, or had no room for it for long.
+fn stranded<'m, 'p>(
+    pods: &'m [Unpacked<'p>],
+    decision: &Decision,
+    memory: &Convergence,
+    patience: Duration,
+    now_seconds: f64,
+) -> Option<(&'m Unpacked<'p>, &'static str)> {
+    let mut settled = pods.iter().filter(|one| !memory.is_owed(one, decision));
+    settled.find_map(|one| {
+        if is_infeasible(&one.pod, memory.has_just_asked(one.summary)) {
+            Some((one, "cannot be resized in place"))
+        } else {
+            let waits = deferred_seconds(&one.pod, now_seconds)? >= patience.as_secs_f64();
+            waits.then_some((one, "found no room on its node for long"))
+        }
+    })
 }
 
 /// Why another number of replicas is not asked for now. Fewer are no harm to pods that cannot start.

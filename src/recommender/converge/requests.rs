@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::api::{EvictParams, Patch, PatchParams};
+use kube::api::{DeleteParams, EvictParams, Patch, PatchParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -163,10 +163,18 @@ impl Requests {
         outcome
     }
 
-    /// Evicts a pod.
-    pub async fn evict(&self, namespace: &str, name: &str) -> Result<(), String> {
+    /// Evicts the pod of a unique identifier, and none that has its name by now.
+    pub async fn evict(&self, namespace: &str, name: &str, unique: &str) -> Result<(), String> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let evicted = self.send(api.evict(name, &EvictParams::default())).await;
+        let preconditions = Preconditions {
+            uid: Some(unique.to_owned()),
+            resource_version: None,
+        };
+        let parameters = EvictParams {
+            delete_options: Some(DeleteParams::default().preconditions(preconditions)),
+            ..EvictParams::default()
+        };
+        let evicted = self.send(api.evict(name, &parameters)).await;
         self.metrics
             .eviction(if evicted.is_ok() { "success" } else { "refused" });
         evicted
@@ -176,12 +184,13 @@ impl Requests {
 
     /// Sends a request, if this replica still may.
     async fn send<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failure> {
-        if !self.leadership.holds() {
+        let Some(left) = self.leadership.remaining() else {
             return Err(Failure::Passing("another replica recommends now".to_owned()));
-        }
-        match timeout(PATIENCE, request).await {
+        };
+        let patience = PATIENCE.min(left);
+        match timeout(patience, request).await {
             Ok(answer) => answer.map_err(Failure::from),
-            Err(_) => Err(Failure::Passing(format!("no answer within {PATIENCE:?}"))),
+            Err(_) => Err(Failure::Passing(format!("no answer within {patience:?}"))),
         }
     }
 
@@ -234,9 +243,38 @@ fn nothing() -> Patch<serde_json::Value> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
     use kube::core::Status;
 
     use super::*;
+    use crate::recommender::fencing::{Server, deposed, leading};
+    use crate::report::metrics::Metrics;
+
+    fn pod() -> Pod {
+        let pod = json!({"metadata": {"name": "web-1", "namespace": "shop", "uid": "u"}, "spec": {"containers": []}});
+        serde_json::from_value(pod).unwrap()
+    }
+
+    async fn ask_everything(server: &Server, leadership: Leadership) {
+        let metrics = Metrics::new(Arc::default()).unwrap();
+        let requests = Requests::new(server.client(), leadership, metrics.cycles);
+        requests.scale("shop", "web", 3).await;
+        requests.resize(&pod()).await;
+        requests.autoscaler("shop", "web").await;
+        requests.service("shop", "web").await;
+        let _ = requests.evict("shop", "web-1", "u").await;
+    }
+
+    #[tokio::test]
+    async fn only_a_leader_asks() {
+        let server = Server::default();
+        ask_everything(&server, deposed()).await;
+        assert_eq!(server.asked(), 0, "nothing was sent");
+        ask_everything(&server, leading(Duration::from_secs(600))).await;
+        assert!(server.asked() >= 5, "each of them sends something");
+    }
 
     #[test]
     fn only_a_judgement_of_the_request_is_a_refusal() {

@@ -14,6 +14,7 @@ use valence_webhook::{Pending, Plans};
 
 use super::requests::{Outcome, Requests};
 use crate::cache::Cluster;
+use crate::recommender::pulse::Pulse;
 use crate::recommender::subjects::{Key, Matched};
 use crate::report::events::Events;
 
@@ -45,7 +46,7 @@ impl Readmission {
     }
 
     /// Looks at the Services next to managed Deployments, now and then.
-    pub async fn look(&mut self, cluster: &Cluster, matched: &BTreeMap<Key, Matched>, events: &Events) {
+    pub async fn look(&mut self, cluster: &Cluster, matched: &BTreeMap<Key, Matched>, events: &Events, pulse: &Pulse) {
         if self.looked.is_some_and(|at| at.elapsed() < self.between_looks) {
             return;
         }
@@ -55,11 +56,12 @@ impl Readmission {
         let mut asked = 0;
         let services = namespaces.into_iter().flat_map(|namespace| cluster.services(namespace));
         for service in services.filter(|service| has_number(service)) {
+            pulse.beat();
             let about = service.object_ref(&());
             if !Pending::of_service(cluster, &service).leads_elsewhere() {
                 events.settle(&about, PAST_ENVOY);
             } else if !self.may_patch {
-                events.warn(&about, PAST_ENVOY, &advice(&service)).await;
+                events.warn(&about, PAST_ENVOY, &advice(&service));
             } else if asked < AT_A_LOOK {
                 asked += 1;
                 self.ask(&service, events).await;
@@ -74,7 +76,7 @@ impl Readmission {
         let outcome = self.requests.service(&namespace, &service.name_any()).await;
         if let Outcome::Refused(error) | Outcome::Failed(error) = outcome {
             let note = format!("{} (asked for and not done: {error})", advice(service));
-            events.warn(&service.object_ref(&()), PAST_ENVOY, &note).await;
+            events.warn(&service.object_ref(&()), PAST_ENVOY, &note);
         }
     }
 }

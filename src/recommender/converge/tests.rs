@@ -11,26 +11,30 @@ use super::compare::{is_infeasible, may_be_cured, unsettled};
 use super::eviction::{WAITS, objection};
 use super::situation::Situation;
 use super::trial::{Trial, Verdict};
-use super::{not_now, unpacked, unsettled_pod};
+use super::{Convergence, not_now, stranded, unpacked, unsettled_pod};
 use crate::cache::pods::PackedPod;
 use crate::cache::{Cluster, keep};
+use crate::core::decision::{Bounds, Decision};
+use crate::core::observation::Resources;
+use crate::core::units::Cores;
+use crate::core::{Advisor, Settings};
 use crate::recommender::subjects::{Matched, matched};
 use crate::scrape::PodSummary;
 
-const PACE: Duration = Duration::from_secs(60);
+pub const PACE: Duration = Duration::from_secs(60);
 
 /// 2026-01-01T00:00:00Z.
-const NEW_YEAR: f64 = 1_767_225_600.0;
+pub const NEW_YEAR: f64 = 1_767_225_600.0;
 
 /// A shop with a Deployment of which only the pods differ from case to case.
-struct Shop {
-    deployment: Value,
+pub struct Shop {
+    pub deployment: Value,
     labels: Value,
-    pods: Vec<Value>,
+    pub pods: Vec<Value>,
 }
 
 impl Shop {
-    fn new(pods: Vec<Value>) -> Self {
+    pub fn new(pods: Vec<Value>) -> Self {
         let template = json!({
             "metadata": {"labels": {"app": "web"}},
             "spec": {"containers": [{"name": "web", "ports": [{"name": "http", "containerPort": 8080}]}]},
@@ -46,7 +50,7 @@ impl Shop {
         }
     }
 
-    fn matched(&self) -> Matched {
+    pub fn matched(&self) -> Matched {
         let cluster = Cluster::default();
         let read = |value: &Value| serde_json::from_value(value.clone()).unwrap();
         cluster.namespaces.put("", "shop", read(&self.labels));
@@ -82,7 +86,7 @@ impl Shop {
     }
 }
 
-fn pod(name: &str, status: Value) -> Value {
+pub fn pod(name: &str, status: Value) -> Value {
     json!({
         "metadata": {"name": name, "namespace": "shop", "uid": name, "creationTimestamp": "2026-01-01T00:00:00Z",
             "generation": 2, "labels": {"app": "web", "pod-template-hash": "1"},
@@ -92,16 +96,16 @@ fn pod(name: &str, status: Value) -> Value {
     })
 }
 
-fn ready(name: &str) -> Value {
+pub fn ready(name: &str) -> Value {
     pod(name, json!({"conditions": [{"type": "Ready", "status": "True"}]}))
 }
 
-fn ready_all(count: usize) -> Vec<Value> {
+pub fn ready_all(count: usize) -> Vec<Value> {
     (0..count).map(|number| ready(&format!("web-1-{number}"))).collect()
 }
 
 /// With a sidecar, as admission gives it.
-fn injected(name: &str) -> Value {
+pub fn injected(name: &str) -> Value {
     let mut pod = ready(name);
     pod["metadata"]["annotations"] = json!({"valence.io/injected": "{}"});
     pod["spec"]["initContainers"] = json!([{"name": "envoy", "restartPolicy": "Always"}]);
@@ -113,7 +117,7 @@ fn made(mut pod: Value, at: &str) -> Value {
     pod
 }
 
-fn waiting(name: &str, reason: &str) -> Value {
+pub fn waiting(name: &str, reason: &str) -> Value {
     pod(
         name,
         json!({"containerStatuses": [{"name": "web", "ready": false, "restartCount": 3, "image": "", "imageID": "",
@@ -285,6 +289,57 @@ fn what_the_kubelet_puts_off_is_not_in_force() {
     assert_eq!(word(&reports("300m")), Some("Resizing"));
     assert_eq!(word(&reports("499m")), None, "that is a rounding");
     assert_eq!(word(&ready("web-1-a")), None, "nothing is reported");
+}
+
+#[test]
+fn a_pod_that_waits_for_room_for_long_may_go_elsewhere() {
+    let waiting = |reason: &str, generation: i64| {
+        let mut pod = ready("web-1-a");
+        let condition = json!({"type": "PodResizePending", "status": "True", "reason": reason,
+            "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        pod["status"]["conditions"].as_array_mut().unwrap().push(condition);
+        Shop::new(vec![pod, ready("web-1-b")])
+    };
+    let goes = |shop: &Shop, seconds: f64| {
+        let (decision, memory) = (undecided(), Convergence::default());
+        let matched = shop.matched();
+        let pods = unpacked(&matched);
+        let found = stranded(&pods, &decision, &memory, 10 * PACE, NEW_YEAR + seconds);
+        found.map(|(one, why)| (one.summary.name.clone(), why))
+    };
+    let room = ("web-1-a".to_owned(), "found no room on its node for long");
+    assert_eq!(goes(&waiting("Deferred", 2), 599.0), None);
+    assert_eq!(goes(&waiting("Deferred", 2), 600.0), Some(room));
+    assert_eq!(
+        goes(&waiting("Deferred", 1), 6000.0),
+        None,
+        "that was about another size"
+    );
+    let never = ("web-1-a".to_owned(), "cannot be resized in place");
+    assert_eq!(goes(&waiting("Infeasible", 2), 0.0), Some(never));
+    assert_eq!(goes(&Shop::new(ready_all(2)), 6000.0), None);
+    // One that is to be asked about another size is asked first.
+    let mut decision = undecided();
+    let wanted = Resources {
+        cpu_request: Some(Cores(2.0)),
+        ..Resources::default()
+    };
+    decision.containers.insert("web".to_owned(), wanted);
+    let matched = waiting("Deferred", 2).matched();
+    let pods = unpacked(&matched);
+    assert!(stranded(&pods, &decision, &Convergence::default(), PACE, NEW_YEAR + 6000.0).is_none());
+}
+
+#[test]
+fn a_successor_does_not_evict_at_once() {
+    let mut memory = Convergence::default();
+    memory.continue_from("Evicted");
+    assert!(memory.evicted.is_some());
+}
+
+/// Of a model that has seen nothing.
+pub fn undecided() -> Decision {
+    Advisor::new(Vec::new(), Bounds::default(), Settings::default()).decide(NEW_YEAR)
 }
 
 fn slipped(shop: &Shop, wished_since: Option<f64>) -> Vec<String> {

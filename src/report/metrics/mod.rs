@@ -10,7 +10,7 @@ pub use operator::{CycleMetrics, ScrapeMetrics};
 
 use std::sync::Arc;
 
-use prometheus::{Encoder, GaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 
 use super::status::Board;
 
@@ -23,6 +23,8 @@ pub struct Metrics {
     pub scrapes: ScrapeMetrics,
     /// Cycles of the recommender and what they asked for.
     pub cycles: CycleMetrics,
+    /// Events, by what became of them.
+    pub events: IntCounterVec,
 }
 
 impl Metrics {
@@ -39,9 +41,15 @@ impl Metrics {
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         registry.register(Box::new(build))?;
+        let events = IntCounterVec::new(
+            Opts::new("valence_events_total", "Kubernetes Events, by what became of them."),
+            &["outcome"],
+        )?;
+        registry.register(Box::new(events.clone()))?;
         Ok(Self {
             scrapes: ScrapeMetrics::new(&registry)?,
             cycles: CycleMetrics::new(&registry)?,
+            events,
             registry,
         })
     }
