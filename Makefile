@@ -94,7 +94,7 @@ lint: ## what CI asks before the tests
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a C++ compiler for libFuzzer
+fuzz: ## every fuzz target for FUZZ_SECONDS (60); libFuzzer takes a C++ compiler
 	.ci/fuzz.sh
 
 .PHONY: deny

