@@ -51,6 +51,10 @@ footprint: ## size of the image's binary, start to ready, and idle memory
 soak: ## a day of churn in a few minutes, with flat memory
 	cargo bench --locked --bench soak
 
+.PHONY: rotation
+rotation: ## certificates that rotate under 500 admissions a second
+	cargo bench --locked --bench rotation
+
 ##@ Install
 
 .PHONY: valence

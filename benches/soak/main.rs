@@ -2,7 +2,7 @@
 //! admitted by the webhook, every sidecar's exposition read in every window. Memory must stay flat.
 //!
 //! Runs the operator's own caches, admission, scrape reading and models in one process on a clock that is made up; only
-//! the network is left out. Writes target/soak.csv.
+//! the network is left out. Writes target/soak.csv and, as a plot, target/soak.svg.
 
 #![allow(clippy::expect_used, clippy::print_stdout, missing_docs)]
 
@@ -10,6 +10,7 @@
 mod cluster;
 #[path = "../cycle/observations.rs"]
 mod observations;
+mod plot;
 #[path = "../cycle/process.rs"]
 #[expect(dead_code, reason = "made for another benchmark")]
 mod process;
@@ -17,7 +18,7 @@ mod process;
 #[expect(dead_code, reason = "made for another benchmark")]
 mod reviews;
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -39,6 +40,18 @@ const DAY_SECONDS: f64 = 86_400.0;
 /// Windows between two rollouts or replacements of some Deployment.
 const CHURN_WINDOWS: usize = 4;
 
+/// Windows between two looks at the memory: a quarter of an hour.
+const SAMPLE_WINDOWS: usize = 60;
+
+/// What was seen at one look.
+struct Sample {
+    hour: f64,
+    resident_megabytes: f64,
+    rollouts: u64,
+    admissions: u64,
+    scrapes: u64,
+}
+
 struct Day {
     random: StdRng,
     cluster: Arc<Cluster>,
@@ -55,29 +68,29 @@ struct Day {
 fn main() {
     let mut day = Day::new();
     let begun = Instant::now();
-    let mut csv = "hour,resident_mb,rollouts,admissions,scrapes\n".to_owned();
     let mut samples = Vec::new();
     let windows = (DAY_SECONDS / WINDOW_SECONDS) as usize;
     for window in 0..windows {
         day.window(1_800_000_000.0 + WINDOW_SECONDS * window as f64, window);
-        if window % 60 == 0 {
-            let (hour, resident) = (window as f64 * WINDOW_SECONDS / 3600.0, process::resident_megabytes());
-            samples.push((hour, resident));
-            let _ = writeln!(
-                csv,
-                "{hour:.2},{resident:.2},{},{},{}",
-                day.rollouts, day.admissions, day.scrapes
-            );
+        if (window + 1).is_multiple_of(SAMPLE_WINDOWS) {
+            samples.push(Sample {
+                hour: (window + 1) as f64 * WINDOW_SECONDS / 3600.0,
+                resident_megabytes: process::resident_megabytes(),
+                rollouts: day.rollouts,
+                admissions: day.admissions,
+                scrapes: day.scrapes,
+            });
         }
     }
     std::fs::create_dir_all("target")
-        .and_then(|()| std::fs::write("target/soak.csv", csv))
-        .expect("a file is written");
+        .and_then(|()| std::fs::write("target/soak.csv", csv(&samples)))
+        .and_then(|()| std::fs::write("target/soak.svg", plot::svg(&samples)))
+        .expect("files are written");
     let mean = |from: f64, to: f64| {
         let chosen: Vec<f64> = samples
             .iter()
-            .filter(|(hour, _)| (from..to).contains(hour))
-            .map(|(_, mb)| *mb)
+            .filter(|sample| from < sample.hour && sample.hour <= to)
+            .map(|sample| sample.resident_megabytes)
             .collect();
         chosen.iter().sum::<f64>() / chosen.len() as f64
     };
@@ -94,8 +107,20 @@ fn main() {
         "resident: {early:.1} MB in hours 2 to 4, {late:.1} MB in hours 22 to 24 ({:+.1} %)",
         (late / early - 1.0) * 100.0
     );
-    println!("target/soak.csv has the curve");
+    println!("target/soak.csv and target/soak.svg have the curve");
     assert!(late < early * 1.1, "memory grows");
+}
+
+fn csv(samples: &[Sample]) -> String {
+    let mut csv = "hour,resident_mb,rollouts,admissions,scrapes\n".to_owned();
+    for sample in samples {
+        let _ = writeln!(
+            csv,
+            "{:.2},{:.2},{},{},{}",
+            sample.hour, sample.resident_megabytes, sample.rollouts, sample.admissions, sample.scrapes
+        );
+    }
+    csv
 }
 
 impl Day {
