@@ -25,7 +25,8 @@ demo: tools ## the main job on an embedded control plane; DEMO_SECONDS=180 ends 
 .PHONY: demo-examples
 demo-examples: tools ## the example workloads on it until ^C, beside kubectl, valence and the page
 	cargo build --release --locked -p valence -p valence-playground
-	target/release/playground up --install --apply deploy/example-workloads.yaml
+	target/release/playground up --install --apply deploy/example-workloads.yaml --operator-argument=--currency=EUR \
+		--operator-argument=--price-per-core-hour=0.03 --operator-argument=--price-per-gib-hour=0.004
 
 .PHONY: test
 test: tools-test ## everything that can be tested; cases on a real control plane where KUBEBUILDER_ASSETS names its binaries
