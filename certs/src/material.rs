@@ -266,3 +266,21 @@ fn address(octets: &[u8]) -> Option<String> {
         .ok()
         .map(|octets| std::net::IpAddr::from(octets).to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::options::Managed;
+
+    #[test]
+    fn no_log_tells_a_private_key() {
+        let options = Managed::for_service("valence-system", "service", "secret", "configuration");
+        let material = crate::issue::everything(&options, Timestamp::now()).unwrap();
+        let told = format!("{material:?}");
+        for key in [&material.authority_key_pem, &material.leaf_key_pem] {
+            assert!(key.contains("PRIVATE KEY") && !told.contains(key.lines().nth(1).unwrap()));
+        }
+        assert!(told.contains("authority"), "{told}");
+    }
+}

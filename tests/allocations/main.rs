@@ -195,11 +195,7 @@ fn what_is_remembered_of_reviews_is_bounded() {
         }
     });
     println!("{} bytes stay of {REVIEWS} reviews", counted.bytes_current);
-    assert!(
-        counted.bytes_current <= 8 << 20,
-        "{} bytes stay",
-        counted.bytes_current
-    );
+    assert!(counted.bytes_current <= 8 << 20, "{} bytes stay", counted.bytes_current);
 }
 
 /// Whether a Deployment's template changes is seen without a tree of all that is in it.
