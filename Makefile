@@ -9,8 +9,11 @@ PLATFORMS ?= linux/amd64,linux/arm64
 # What becomes of images: pushed, or with OUTPUT=--load and one platform put into the local Docker.
 OUTPUT ?= --push
 VALENCE = target/debug/valence
-# The operator as it is released.
-DIST = cargo build --profile dist --locked -p valence
+# The operator as it is released: `$(call DIST,OPTIONS OF CARGO)`. Its linker packs the addresses to be set at start (which
+# glibc 2.36 and newer read, the static one included), and joins functions that came out the same where it is lld, as on x86-64.
+DIST = cargo rustc --profile dist --locked -p valence --bin valence --features lean $(1) -- \
+	-C link-arg=-Wl,-z,pack-relative-relocs $(LINK_$(shell uname -m))
+LINK_x86_64 = -C link-arg=-Wl,--icf=all
 # Without one of these a test fails; without any other tool it says that it is skipped.
 TEST_TOOLS = envoy kubectl helm prometheus promtool
 KUSTOMIZE = kubectl kustomize
@@ -44,7 +47,7 @@ bench-control: ## the controllers against each other on recorded and made load; 
 
 .PHONY: footprint
 footprint: ## size of the image's binary, start to ready, and idle memory
-	$(DIST)
+	$(call DIST)
 	cargo build --release --locked -p valence-playground
 	.ci/footprint.py
 
@@ -120,7 +123,7 @@ tools-test: ## and what only tests use
 
 .PHONY: release
 release: ## the operator, optimised
-	$(DIST)
+	$(call DIST)
 	@ls -lh target/dist/valence | awk '{ print $$9 ": " $$5 }'
 
 .PHONY: image
@@ -130,8 +133,8 @@ image: ## the images of the operator and of the examples, for amd64 and arm64; n
 
 .PHONY: image-offline
 image-offline: ## target/image.tar, the operator's image for this machine, without Docker; fails above 25 MB
-	RUSTFLAGS="$$RUSTFLAGS -C target-feature=+crt-static" $(DIST) \
-		--target $(shell uname -m)-unknown-linux-gnu --target-dir target/static
+	RUSTFLAGS="$$RUSTFLAGS -C target-feature=+crt-static" \
+		$(call DIST,--target $(shell uname -m)-unknown-linux-gnu --target-dir target/static)
 	.ci/image.py --tag $(IMAGE) target/image.tar \
 		linux/$(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m)))=target/static/$(shell uname -m)-unknown-linux-gnu/dist/valence
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How big and how quick to start the operator is, on the playground's API server.
 
-    cargo build --profile dist -p valence && cargo build --release -p valence-playground && .ci/footprint.py
+    make footprint
 
 OPERATOR names another binary to measure. Prints its size, the time from its start to /readyz answering 200 (median of 7 starts, the first of
 which issues the certificates), and the resident memory half a minute later with nothing to do.

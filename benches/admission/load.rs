@@ -70,18 +70,23 @@ async fn stream(
     )
 }
 
-/// Every caller sends the review again and again; the time of each answer.
-pub async fn run(callers: &mut Vec<Caller>, review: &Bytes, length: Duration) -> Vec<Duration> {
+/// Every caller sends the reviews, each from another one on, again and again; the time of each answer.
+pub async fn run(callers: &mut Vec<Caller>, reviews: &Arc<[Bytes]>, length: Duration) -> Vec<Duration> {
     let until = Instant::now() + length;
+    let apart = reviews.len().div_ceil(callers.len().max(1));
     let tasks: Vec<_> = callers
         .drain(..)
-        .map(|mut caller| {
-            let review = review.clone();
+        .enumerate()
+        .map(|(number, mut caller)| {
+            let reviews = Arc::clone(reviews);
             tokio::spawn(async move {
                 let mut times = Vec::new();
-                while Instant::now() < until {
+                for turn in number * apart.. {
+                    if Instant::now() >= until {
+                        break;
+                    }
                     let begun = Instant::now();
-                    call(&mut caller, review.clone()).await;
+                    call(&mut caller, reviews[turn % reviews.len()].clone()).await;
                     times.push(begun.elapsed());
                 }
                 (caller, times)

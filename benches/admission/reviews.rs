@@ -12,16 +12,22 @@ pub struct Review {
 
 /// A small, a usual and a large pod: about 3, 10 and 40 KB.
 pub fn all() -> Vec<Review> {
+    of(42)
+}
+
+/// The same of the Deployment with a number.
+pub fn of(deployment: usize) -> Vec<Review> {
     [("3 KB", 0, 8), ("10 KB", 2, 40), ("40 KB", 6, 95)]
         .into_iter()
         .map(|(name, helpers, variables)| Review {
             name,
-            body: review(helpers, variables).to_string().into_bytes(),
+            body: review(deployment, helpers, variables).to_string().into_bytes(),
         })
         .collect()
 }
 
-fn review(helpers: usize, variables: usize) -> Value {
+fn review(deployment: usize, helpers: usize, variables: usize) -> Value {
+    let namespace = format!("team-{}", deployment % 100);
     json!({
         "kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1",
         "request": {
@@ -30,36 +36,37 @@ fn review(helpers: usize, variables: usize) -> Value {
             "resource": {"group": "", "version": "v1", "resource": "pods"},
             "requestKind": {"group": "", "version": "v1", "kind": "Pod"},
             "requestResource": {"group": "", "version": "v1", "resource": "pods"},
-            "namespace": "team-42", "operation": "CREATE", "dryRun": false,
+            "namespace": namespace, "operation": "CREATE", "dryRun": false,
             "userInfo": {"username": "system:serviceaccount:kube-system:replicaset-controller",
                 "uid": "0d6a1f0e-6c3e-4b0c-8f8e-0a4cf2ab9a1d",
                 "groups": ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"]},
-            "object": pod(helpers, variables), "oldObject": null,
+            "object": pod(&namespace, &format!("service-{deployment}"), helpers, variables), "oldObject": null,
             "options": {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"},
         }
     })
 }
 
-fn pod(helpers: usize, variables: usize) -> Value {
+fn pod(namespace: &str, service: &str, helpers: usize, variables: usize) -> Value {
+    let replica_set = format!("{service}-7c9d8b6f5d");
     let mut containers = vec![container("app", 8080, variables)];
     containers.extend((0..helpers).map(|index| container(&format!("helper-{index}"), 9100 + index, variables / 2)));
     json!({
         "kind": "Pod", "apiVersion": "v1",
         "metadata": {
-            "generateName": "service-42-7c9d8b6f5d-", "namespace": "team-42", "creationTimestamp": null,
-            "labels": {"app": "service-42", "slo": "web", "pod-template-hash": "7c9d8b6f5d", "team": "team-42"},
+            "generateName": format!("{replica_set}-"), "namespace": namespace, "creationTimestamp": null,
+            "labels": {"app": service, "slo": "web", "pod-template-hash": "7c9d8b6f5d", "team": namespace},
             "annotations": {"prometheus.io/scrape": "true", "checksum/config": "9f86d081884c7d659a2feaa0c55ad015"},
-            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "service-42-7c9d8b6f5d",
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": replica_set,
                 "uid": "8f3c1c1e-2a7d-4f5b-9a66-3a1b4a0b7c42", "controller": true, "blockOwnerDeletion": true}],
             "managedFields": [managed_fields(helpers, variables)],
         },
         "spec": {
-            "volumes": [{"name": "config", "configMap": {"name": "service-42", "defaultMode": 420}},
+            "volumes": [{"name": "config", "configMap": {"name": service, "defaultMode": 420}},
                 {"name": "kube-api-access-x7v9q", "projected": {"defaultMode": 420, "sources": [
                     {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
                     {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}}]}}],
             "containers": containers, "restartPolicy": "Always", "terminationGracePeriodSeconds": 30,
-            "dnsPolicy": "ClusterFirst", "serviceAccountName": "service-42", "serviceAccount": "service-42",
+            "dnsPolicy": "ClusterFirst", "serviceAccountName": service, "serviceAccount": service,
             "securityContext": {"runAsNonRoot": true, "fsGroup": 2000}, "schedulerName": "default-scheduler",
             "tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute",
                 "tolerationSeconds": 300}],
@@ -73,14 +80,16 @@ fn container(name: &str, port: usize, variables: usize) -> Value {
     let environment = (0..variables).map(|index| {
         json!({"name": format!("SETTING_NUMBER_{index}"), "value": format!("value-{index}-\"quoted\"-of-{name}")})
     });
+    // A helper's port has a name of its own: another `http` would keep the sidecar away.
+    let port_name = if name == "app" { "http" } else { "metrics" };
     json!({
         "name": name, "image": format!("registry.example.com/team/{name}:1.42.0"),
-        "ports": [{"name": "http", "containerPort": port, "protocol": "TCP"}],
+        "ports": [{"name": port_name, "containerPort": port, "protocol": "TCP"}],
         "env": environment.collect::<Vec<_>>(),
         "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
         "volumeMounts": [{"name": "config", "readOnly": true, "mountPath": "/etc/service"}],
-        "readinessProbe": {"httpGet": {"path": "/ready", "port": "http", "scheme": "HTTP"}, "periodSeconds": 5},
-        "livenessProbe": {"httpGet": {"path": "/live", "port": "http", "scheme": "HTTP"}, "periodSeconds": 10},
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": port_name, "scheme": "HTTP"}, "periodSeconds": 5},
+        "livenessProbe": {"httpGet": {"path": "/live", "port": port_name, "scheme": "HTTP"}, "periodSeconds": 10},
         "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
         "imagePullPolicy": "IfNotPresent", "securityContext": {"allowPrivilegeEscalation": false},
     })

@@ -1,5 +1,6 @@
 //! Two HTTPS servers, each on a thread of its own: admission, and a handler that thinks nothing.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -10,10 +11,12 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header;
 use axum::routing::post;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use valence_webhook::Endpoint;
+use valence_webhook::{Admission, Endpoint};
 
 /// A server that is running.
 pub struct Server {
@@ -23,8 +26,24 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves a router from one thread until the process ends.
-    pub fn start(tls: Arc<ServerConfig>, router: Router) -> Self {
+    /// Serves admission from one thread until the process ends.
+    pub fn admission(tls: Arc<ServerConfig>, admission: Arc<Admission>) -> Self {
+        Self::start(|listener| valence_webhook::serve(listener, tls, admission, CancellationToken::new()))
+    }
+
+    /// Reads the body and answers with the same bytes every time.
+    pub fn empty(tls: Arc<ServerConfig>, answer: Vec<u8>) -> Self {
+        let service = TowerToHyperService::new(empty(answer));
+        let answer = move |request, _| {
+            let answer = service.call(request);
+            async move { answer.await.unwrap_or_else(|never| match never {}) }
+        };
+        Self::start(|listener| {
+            valence_webhook::serve_with(listener, tls, answer, valence_webhook::BOUNDS, CancellationToken::new())
+        })
+    }
+
+    fn start<F: Future<Output = io::Result<()>>>(serve: impl FnOnce(TcpListener) -> F + Send + 'static) -> Self {
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -38,9 +57,7 @@ impl Server {
                 sender
                     .send((address, thread.unwrap_or_default().join("schedstat")))
                     .expect("whoever started this");
-                let (bounds, stop) = (valence_webhook::BOUNDS, CancellationToken::new());
-                let serving = valence_webhook::serve_router(listener, tls, router, bounds, stop);
-                serving.await.expect("serving");
+                serve(listener).await.expect("serving");
             });
         });
         let (address, schedstat) = receiver.recv().expect("the server starts");
@@ -55,8 +72,7 @@ impl Server {
     }
 }
 
-/// Reads the body and answers with the same bytes every time.
-pub fn empty(answer: Vec<u8>) -> Router {
+fn empty(answer: Vec<u8>) -> Router {
     let answer = Bytes::from(answer);
     let handler =
         async |State(answer): State<Bytes>, _body: Bytes| ([(header::CONTENT_TYPE, "application/json")], answer);

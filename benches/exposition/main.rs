@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, missing_docs)]
 
+mod expfmt;
 #[path = "../measure/mod.rs"]
 mod measure;
 mod promtool;
@@ -67,14 +68,17 @@ fn table(input: &str, exposition: &[u8]) {
     ];
     let times = medians(&mut contestants);
     let lines = memchr::memchr_iter(b'\n', exposition).count();
-    for (contestant, time) in contestants.iter().zip(&times) {
-        let seconds = time.as_secs_f64();
+    let names = contestants.iter().map(|contestant| contestant.name);
+    let mut rows: Vec<_> = names.zip(times.iter().map(std::time::Duration::as_secs_f64)).collect();
+    match expfmt::seconds(exposition) {
+        Ok(seconds) => rows.push(("prometheus/common expfmt", seconds)),
+        Err(why) => println!("{input:<44} prometheus/common expfmt: skipped: {why}"),
+    }
+    let first = rows.first().map_or(f64::NAN, |(_, seconds)| *seconds);
+    for (name, seconds) in rows {
         let megabytes = exposition.len() as f64 / 1e6 / seconds;
         let per_line = seconds * 1e9 / lines as f64;
-        let ratio = seconds / times.first().map_or(f64::NAN, std::time::Duration::as_secs_f64);
-        println!(
-            "{input:<44} {:<28} {megabytes:>10.0} {per_line:>10.1} {ratio:>7.2}x",
-            contestant.name
-        );
+        let ratio = seconds / first;
+        println!("{input:<44} {name:<28} {megabytes:>10.0} {per_line:>10.1} {ratio:>7.2}x");
     }
 }

@@ -31,10 +31,10 @@ impl Cost {
                 .unwrap_or(usual)
         };
         Self {
-            scrape_cpu_seconds: number("SCRAPE_MICROSECONDS", 300.0) * 1e-6,
+            scrape_cpu_seconds: number("SCRAPE_MICROSECONDS", 150.0) * 1e-6,
             decision_cpu_seconds: number("DECISION_MICROSECONDS", 200.0) * 1e-6,
-            pod_bytes: number("POD_BYTES", 8_000.0),
-            model_bytes: number("MODEL_BYTES", 60_000.0),
+            pod_bytes: number("POD_BYTES", 2_300.0),
+            model_bytes: number("MODEL_BYTES", 50_000.0),
         }
     }
 }

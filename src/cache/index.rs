@@ -4,46 +4,56 @@
 //! namespace is a few small immutable maps, and a change replaces one of them.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use arc_swap::ArcSwap;
+use foldhash::fast::{FixedState, RandomState};
 
 /// Maps that a namespace is split into: a change copies one of them.
 const PARTS: usize = 16;
 
-type Part<V> = HashMap<Arc<str>, Arc<V>>;
+type Part<V> = HashMap<Arc<str>, Arc<V>, RandomState>;
+type Namespaces<V> = HashMap<Arc<str>, Arc<Namespace<V>>, RandomState>;
 
 /// Values by namespace and name. One task writes, any number read.
 #[derive(Debug)]
 pub struct Index<V> {
-    namespaces: ArcSwap<HashMap<Arc<str>, Arc<Namespace<V>>>>,
+    namespaces: ArcSwap<Namespaces<V>>,
     filled: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Namespace<V> {
     parts: [ArcSwap<Part<V>>; PARTS],
+    /// A bit for each map that holds something: most namespaces hold few objects of a kind.
+    occupied: AtomicU16,
 }
 
 impl<V> Default for Namespace<V> {
     fn default() -> Self {
-        let empty = Arc::new(Part::new());
-        Self {
-            parts: std::array::from_fn(|_| ArcSwap::new(Arc::clone(&empty))),
-        }
+        Self::of(std::array::from_fn(|_| Part::default()))
     }
 }
 
 /// Which of the maps a name belongs to.
 fn part_of(name: &str) -> usize {
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    hasher.finish() as usize % PARTS
+    FixedState::default().hash_one(name) as usize % PARTS
 }
 
 impl<V> Namespace<V> {
+    fn of(parts: [Part<V>; PARTS]) -> Self {
+        let bits = parts
+            .iter()
+            .enumerate()
+            .map(|(part, map)| u16::from(!map.is_empty()) << part);
+        Self {
+            occupied: AtomicU16::new(bits.sum()),
+            parts: parts.map(|part| ArcSwap::new(Arc::new(part))),
+        }
+    }
+
     fn part(&self, name: &str) -> &ArcSwap<Part<V>> {
         &self.parts[part_of(name)]
     }
@@ -53,27 +63,33 @@ impl<V> Namespace<V> {
     }
 
     fn put(&self, name: &str, value: Arc<V>) {
-        let part = self.part(name);
-        let mut copy = Part::clone(&part.load());
+        let part = part_of(name);
+        let mut copy = Part::clone(&self.parts[part].load());
         copy.insert(name.into(), value);
-        part.store(Arc::new(copy));
+        self.parts[part].store(Arc::new(copy));
+        self.occupied.fetch_or(1 << part, Ordering::Release);
     }
 
     fn remove(&self, name: &str) {
-        let part = self.part(name);
-        let mut copy = Part::clone(&part.load());
+        let part = part_of(name);
+        let mut copy = Part::clone(&self.parts[part].load());
         copy.remove(name);
-        part.store(Arc::new(copy));
+        if copy.is_empty() {
+            self.occupied.fetch_and(!(1 << part), Ordering::Release);
+        }
+        self.parts[part].store(Arc::new(copy));
     }
 
     fn values(&self, into: &mut Vec<Arc<V>>, wanted: impl Fn(&V) -> bool) {
-        for part in &self.parts {
+        let occupied = self.occupied.load(Ordering::Acquire);
+        let parts = self.parts.iter().enumerate();
+        for (_, part) in parts.filter(|(part, _)| occupied >> part & 1 == 1) {
             into.extend(part.load().values().filter(|value| wanted(value)).cloned());
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.parts.iter().all(|part| part.load().is_empty())
+        self.occupied.load(Ordering::Acquire) == 0
     }
 }
 
@@ -161,7 +177,7 @@ impl<V> Index<V> {
         };
         held.remove(name);
         if held.is_empty() {
-            let mut copy = HashMap::clone(&self.namespaces.load());
+            let mut copy = Namespaces::clone(&self.namespaces.load());
             copy.remove(namespace);
             self.namespaces.store(Arc::new(copy));
         }
@@ -179,22 +195,21 @@ impl<V> Index<V> {
 
     /// The same with values that others may hold too.
     pub fn replace_shared(&self, values: Vec<(String, String, Arc<V>)>) {
-        let mut fresh: HashMap<Arc<str>, [Part<V>; PARTS]> = HashMap::new();
+        let mut fresh: HashMap<Arc<str>, [Part<V>; PARTS], RandomState> = HashMap::default();
         for (namespace, name, value) in values {
             let parts = fresh.entry(namespace.into()).or_default();
             parts[part_of(&name)].insert(name.into(), value);
         }
-        let sealed = fresh.into_iter().map(|(name, parts)| {
-            let parts = parts.map(|part| ArcSwap::new(Arc::new(part)));
-            (name, Arc::new(Namespace { parts }))
-        });
+        let sealed = fresh
+            .into_iter()
+            .map(|(name, parts)| (name, Arc::new(Namespace::of(parts))));
         self.namespaces.store(Arc::new(sealed.collect()));
         self.set_filled();
     }
 
     fn open(&self, namespace: &str) -> Arc<Namespace<V>> {
         let opened = Arc::new(Namespace::default());
-        let mut copy = HashMap::clone(&self.namespaces.load());
+        let mut copy = Namespaces::clone(&self.namespaces.load());
         copy.insert(namespace.into(), Arc::clone(&opened));
         self.namespaces.store(Arc::new(copy));
         opened

@@ -191,32 +191,29 @@ fn containers(pods: &[&PodObservation], told: &[&PodObservation]) -> BTreeMap<St
         .containers
         .iter()
         .map(|(name, container)| {
-            let of = |pods: &[&'_ PodObservation]| -> Vec<ContainerObservation> {
-                pods.iter()
-                    .filter_map(|pod| pod.containers.get(name))
-                    .copied()
-                    .collect()
-            };
-            (
-                name.clone(),
-                container_window(&of(pods), &of(told), container.resources),
-            )
+            let window = container_window(named(pods, name), named(told, name), container.resources);
+            (name.clone(), window)
         })
         .collect()
 }
 
-fn container_window(
-    all: &[ContainerObservation],
-    told: &[ContainerObservation],
+/// The containers of a name.
+fn named<'p>(pods: &[&'p PodObservation], name: &str) -> impl Iterator<Item = &'p ContainerObservation> + Clone {
+    pods.iter().filter_map(move |pod| pod.containers.get(name))
+}
+
+fn container_window<'p>(
+    all: impl Iterator<Item = &'p ContainerObservation> + Clone,
+    told: impl Iterator<Item = &'p ContainerObservation>,
     resources: Resources,
 ) -> ContainerWindow {
     let cores = |of: fn(&Resources) -> Option<Cores>| {
-        let set = all.iter().filter_map(|container| of(&container.resources));
+        let set = all.clone().filter_map(|container| of(&container.resources));
         mean(set.map(|cores| cores.0))
     };
     ContainerWindow {
-        cpu: mean(told.iter().filter_map(|container| container.cpu).map(|cores| cores.0)),
-        memory: all.iter().filter_map(|container| container.memory).max(),
+        cpu: mean(told.filter_map(|container| container.cpu).map(|cores| cores.0)),
+        memory: all.clone().filter_map(|container| container.memory).max(),
         resources,
         request: cores(|resources| resources.cpu_request),
         limit: cores(|resources| resources.cpu_limit),

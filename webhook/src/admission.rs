@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use serde::de::Deserialize;
+use serde::de::{Deserialize, IgnoredAny};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::metrics::{Metrics, Result as Counted};
 use crate::notices::{Notice, Notices, Share, Shares};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Unseen};
 use crate::plans::Plans;
 use crate::pod::Sidecars;
 use crate::reader::Quick;
+use crate::recall::{Recall, Reply};
 use crate::review::{self, Read, Request, ReviewError};
 use crate::settings::Settings;
 use crate::{deployment, hpa, pod, scale, service};
@@ -108,19 +109,26 @@ pub struct Admission {
     shares: Shares,
     sidecars: Sidecars,
     waiters: Semaphore,
+    recall: Recall,
 }
 
 /// An answer, ready to be sent.
 pub struct Answer {
     /// The AdmissionReview, as JSON.
     pub body: Vec<u8>,
-    /// Whether asking again in a moment may give another answer, because the object's owner has not been seen yet.
-    pub owner_unknown: bool,
-    outcome: Outcome,
+    reply: Arc<Reply>,
     result: Counted,
     dry_run: bool,
     manager: String,
     user: String,
+}
+
+impl Answer {
+    /// The object's owner, where the watch has not seen it yet: once it has, the answer may be another.
+    #[must_use]
+    pub fn unseen(&self) -> Option<&Unseen> {
+        self.reply.outcome.unseen.as_ref()
+    }
 }
 
 impl Admission {
@@ -135,6 +143,7 @@ impl Admission {
             shares: Shares::default(),
             sidecars: Sidecars::default(),
             waiters: Semaphore::new(MOST_WAITERS),
+            recall: Recall::default(),
         }
     }
 
@@ -162,7 +171,7 @@ impl Admission {
             sidecars: &self.sidecars,
         };
         match endpoint {
-            Endpoint::Pods => decide(&context, body, pod::admit),
+            Endpoint::Pods => self.answer_pod(&settings, body),
             Endpoint::Resize => decide(&context, body, pod::admit_resize),
             Endpoint::Deployments => decide(&context, body, |context, request| {
                 deployment::admit(context, request, body)
@@ -173,6 +182,44 @@ impl Admission {
         }
     }
 
+    /// A new pod, of which there may have been one before.
+    fn answer_pod(&self, settings: &Arc<Settings>, body: &[u8]) -> Result<Answer, ReviewError> {
+        let mut request = match review::read::<crate::view::Pod<'_>>(body)? {
+            Read::Whole(request) => request,
+            Read::Odd(request, complaint) => return Ok(odd(&request, &complaint)),
+        };
+        let admitted = request.object.take().filter(|_| !request.is_update());
+        let Some(mut pod) = admitted.filter(|_| self.plans.synced()) else {
+            let outcome = if self.plans.synced() {
+                Outcome::default()
+            } else {
+                not_yet()
+            };
+            return Ok(answer(&request, Arc::new(reply(outcome)), String::new()));
+        };
+        if let Some(metadata) = &mut pod.metadata {
+            // Who wrote which field when is another matter with every pod, and none of admission's.
+            metadata.managed_fields = None;
+        }
+        let namespace = request.namespace();
+        let decide = |plans: &dyn Plans| {
+            let context = Context {
+                plans,
+                settings,
+                sidecars: &self.sidecars,
+            };
+            reply(pod::admit(&context, namespace, &pod))
+        };
+        let reply = self.recall.reply(&self.plans, settings, namespace, &pod, decide);
+        Ok(answer(&request, reply, String::new()))
+    }
+
+    /// Whether the watch has seen a Deployment by now.
+    #[must_use]
+    pub fn has_seen(&self, owner: &Unseen) -> bool {
+        self.plans.deployment(&owner.namespace, &owner.name).is_some()
+    }
+
     /// Counts an answer that is about to be sent, and tells what it has to tell; a dry run tells nothing.
     pub fn record(&self, endpoint: Endpoint, answer: Answer, started: Instant) -> Vec<u8> {
         self.metrics
@@ -180,13 +227,14 @@ impl Admission {
         if answer.dry_run {
             return answer.body;
         }
-        if answer.outcome.injected {
+        let outcome = &answer.reply.outcome;
+        if outcome.injected {
             self.metrics.injected();
         }
-        if answer.outcome.overrides {
+        if outcome.overrides {
             self.metrics.overridden(&answer.manager, &answer.user);
         }
-        answer.outcome.notices.into_iter().for_each(|notice| self.tell(notice));
+        outcome.notices.iter().for_each(|notice| self.tell(notice.clone()));
         answer.body
     }
 
@@ -233,15 +281,14 @@ fn decide<'b, T: Deserialize<'b> + Quick<'b> + ManagedObject>(
             } else {
                 not_yet()
             };
-            let manager = manager(&request);
-            let result = result(&outcome);
-            Ok(answer(&request, outcome, result, manager))
+            let manager = if outcome.overrides {
+                manager(&request)
+            } else {
+                String::new()
+            };
+            Ok(answer(&request, Arc::new(reply(outcome)), manager))
         }
-        Read::Odd(request, complaint) => {
-            let mut outcome = Outcome::default();
-            outcome.warn(format!("the object is admitted as it is: {complaint}"));
-            Ok(answer(&request, outcome, Counted::NotUnderstood, String::new()))
-        }
+        Read::Odd(request, complaint) => Ok(odd(&request, &complaint)),
     }
 }
 
@@ -251,28 +298,40 @@ fn not_yet() -> Outcome {
     outcome
 }
 
-fn result(outcome: &Outcome) -> Counted {
-    if outcome.patch.is_empty() {
-        Counted::Unchanged
-    } else {
-        Counted::Changed
+/// An object that is not understood.
+fn odd(request: &Request<'_, IgnoredAny>, complaint: &str) -> Answer {
+    let mut outcome = Outcome::default();
+    outcome.warn(format!("the object is admitted as it is: {complaint}"));
+    Answer {
+        result: Counted::NotUnderstood,
+        ..answer(request, Arc::new(reply(outcome)), String::new())
     }
 }
 
-fn answer<T>(request: &Request<'_, T>, outcome: Outcome, result: Counted, manager: String) -> Answer {
+/// Writes an outcome down.
+fn reply(mut outcome: Outcome) -> Reply {
+    let rest = review::rest(&outcome.patch, &outcome.warnings);
+    let patched = !std::mem::take(&mut outcome.patch).is_empty();
+    Reply { outcome, rest, patched }
+}
+
+fn answer<T>(request: &Request<'_, T>, reply: Arc<Reply>, manager: String) -> Answer {
     let uid = request.uid.as_deref().unwrap_or_default();
     let user = request.user_info.as_ref().and_then(|user| user.username.as_deref());
     Answer {
-        body: review::answer(uid, &outcome.patch, &outcome.warnings),
-        owner_unknown: outcome.owner_unknown,
-        user: if outcome.overrides {
+        body: review::answer(uid, &reply.rest),
+        user: if reply.outcome.overrides {
             user.unwrap_or_default().to_owned()
         } else {
             String::new()
         },
         dry_run: request.is_dry_run(),
-        outcome,
-        result,
+        result: if reply.patched {
+            Counted::Changed
+        } else {
+            Counted::Unchanged
+        },
+        reply,
         manager,
     }
 }

@@ -1,10 +1,6 @@
 //! Requests and limits of a container as numbers.
 
-use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
-use serde_json::json;
-
-use crate::patch::Patch;
+use crate::patch::{Content, Patch};
 use crate::plans::ContainerResources;
 use crate::quantity;
 use crate::view::{Pairs, Resources};
@@ -151,58 +147,85 @@ impl Amounts {
 
     /// Writes these amounts over those of a container at `path`; other resources stay.
     pub(crate) fn patch(&self, path: &str, current: Option<&Resources<'_>>, patch: &mut Patch) {
+        let mut path = [path, "/resources"].concat();
         let Some(current) = current else {
             if *self != Self::default() {
-                patch.add(format!("{path}/resources"), json!(self));
+                patch.add(path, self);
             }
             return;
         };
+        let length = path.len();
         for ((field, pick), pairs) in FIELDS.into_iter().zip([&current.requests, &current.limits]) {
+            path.truncate(length);
+            path.push('/');
+            path.push_str(field);
             match pairs {
-                Some(pairs) => self.patch_pairs(&format!("{path}/resources/{field}"), pick, pairs, patch),
+                Some(pairs) => self.patch_pairs(&mut path, pick, pairs, patch),
                 None => {
                     let all = self.quantities(pick);
                     if !all.is_empty() {
-                        patch.add(format!("{path}/resources/{field}"), json!(all));
+                        patch.add(&path, &all);
                     }
                 }
             }
         }
     }
 
-    fn patch_pairs(&self, path: &str, pick: Pick, current: &Pairs<'_>, patch: &mut Patch) {
+    fn patch_pairs(&self, path: &mut String, pick: Pick, current: &Pairs<'_>, patch: &mut Patch) {
+        let length = path.len();
         for kind in Kind::ALL {
             let text = current.get(kind.name());
             let wanted = pick(self.pair(kind));
             if wanted == text.and_then(|text| kind.amount(text)) {
                 continue;
             }
-            let path = format!("{path}/{}", kind.name());
+            path.truncate(length);
+            path.push('/');
+            path.push_str(kind.name());
             match wanted {
-                Some(wanted) => patch.set(text.is_some(), path, kind.text(wanted)),
-                None => patch.remove(path),
+                Some(wanted) => patch.set(text.is_some(), &path, kind.text(wanted)),
+                None => patch.remove(&path),
             }
         }
+    }
+
+    /// Appends them as JSON: the `resources` of a container, as records hold them, in the order of the names.
+    pub fn write(&self, json: &mut String) {
+        json.push('{');
+        let mut first = true;
+        for (field, pick) in FIELDS.into_iter().rev() {
+            let quantities = self.quantities(pick);
+            if !quantities.is_empty() {
+                write_key(json, field, &mut first);
+                quantities.write(json);
+            }
+        }
+        json.push('}');
+    }
+}
+
+/// Appends the key of a member; keys here need no escapes.
+fn write_key(json: &mut String, key: &str, first: &mut bool) {
+    json.push_str(if std::mem::take(first) { "\"" } else { ",\"" });
+    json.push_str(key);
+    json.push_str("\":");
+}
+
+impl Content for &Amounts {
+    fn write(self, patch: &mut Patch) {
+        Amounts::write(self, patch.json());
+    }
+}
+
+impl Content for &Quantities<'_> {
+    fn write(self, patch: &mut Patch) {
+        Quantities::write(self, patch.json());
     }
 }
 
 type Pick = fn(Pair) -> Option<u64>;
 
 const FIELDS: [(&str, Pick); 2] = [("requests", |pair| pair.request), ("limits", |pair| pair.limit)];
-
-/// The `resources` of a container: as records hold them, in the order of the names.
-impl Serialize for Amounts {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for (field, pick) in FIELDS.into_iter().rev() {
-            let quantities = self.quantities(pick);
-            if !quantities.is_empty() {
-                map.serialize_entry(field, &quantities)?;
-            }
-        }
-        map.end()
-    }
-}
 
 /// Requests, or limits, by resource.
 struct Quantities<'a> {
@@ -218,14 +241,19 @@ impl Quantities<'_> {
     fn is_empty(&self) -> bool {
         Kind::ALL.iter().all(|kind| self.get(*kind).is_none())
     }
-}
 
-impl Serialize for Quantities<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let amounts = Kind::ALL
-            .into_iter()
-            .filter_map(|kind| Some((kind.name(), kind.text(self.get(kind)?))));
-        serializer.collect_map(amounts)
+    fn write(&self, json: &mut String) {
+        json.push('{');
+        let mut first = true;
+        for kind in Kind::ALL {
+            if let Some(amount) = self.get(kind) {
+                write_key(json, kind.name(), &mut first);
+                json.push('"');
+                json.push_str(&kind.text(amount));
+                json.push('"');
+            }
+        }
+        json.push('}');
     }
 }
 

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use bytes::Bytes;
 use hyper::body::Body;
 use tokio::time::{Instant, sleep, timeout_at};
 

@@ -179,7 +179,7 @@ fn set(
     };
     let original = records.asked_for(asked);
     if set != asked.replicas {
-        outcome.patch.add("/spec/replicas".to_owned(), set);
+        outcome.patch.add("/spec/replicas", set);
         if records.effective != Some(asked.replicas) {
             explain(workload, asked, set, outcome);
         }
@@ -204,7 +204,7 @@ fn release(
     };
     let untouched = !asked.is_change() || records.effective == Some(asked.replicas);
     if untouched && asked.replicas != 0 && asked.replicas != original && workload.horizontal.is_none() {
-        outcome.patch.add("/spec/replicas".to_owned(), original);
+        outcome.patch.add("/spec/replicas", original);
         let message = format!("replicas are {original} again, as they were asked for: Valence no longer configures it");
         outcome.tell(workload.subject(), Reason::Released, message);
     }

@@ -214,6 +214,6 @@ fn wanted(field: &Field, workload: &Workload<'_>, spec: &AutoscalerSpec<'_>) -> 
 
 fn write(field: &Field, value: i64, patch: &mut Patch) {
     if field.value != value {
-        patch.set(field.present, field.path.clone(), value);
+        patch.set(field.present, &field.path, value);
     }
 }

@@ -71,7 +71,11 @@ pub fn inject(
         Read::Whole(request) => request,
         Read::Odd(_, complaint) => return Err(OfflineError::NotUnderstood(complaint)),
     };
-    let outcome = pod::admit(&context, &request);
+    let outcome = request
+        .object
+        .as_ref()
+        .map(|pod| pod::admit(&context, request.namespace(), pod));
+    let outcome = outcome.unwrap_or_default();
     let mut changed = asked(&template);
     let patch: json_patch::Patch = serde_json::from_slice(&outcome.patch.to_json())?;
     json_patch::patch(&mut changed, &patch)?;

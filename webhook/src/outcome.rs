@@ -16,8 +16,17 @@ pub struct Outcome {
     pub overrides: bool,
     /// Whether a sidecar was added.
     pub injected: bool,
-    /// Whether the object's owner has not been seen by the watch yet: asking again in a moment may give another answer.
-    pub owner_unknown: bool,
+    /// The object's owner, where the watch has not seen it yet: once it has, the answer may be another.
+    pub unseen: Option<Unseen>,
+}
+
+/// A Deployment that the watch has not seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unseen {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
 }
 
 /// The object that notices are about.

@@ -6,16 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
-/// What an operation puts somewhere.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Content {
-    /// A value.
-    Value(Value),
-    /// JSON that was written before.
-    Prepared(Arc<Prepared>),
-    /// A list of JSON that was written before.
-    ListOf(Arc<Prepared>),
-}
+use crate::reader::special;
 
 /// JSON that goes into many patches, and what base64 makes of it.
 ///
@@ -41,191 +32,200 @@ impl Prepared {
 /// Bytes that base64 takes together.
 const GROUP: usize = 3;
 
-/// One operation of a patch.
-#[derive(Clone, Debug, PartialEq)]
-struct Operation {
-    op: &'static str,
-    path: String,
-    content: Option<Content>,
-}
-
-/// Operations in the order in which they apply.
+/// Operations in the order in which they apply, written down as they come.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Patch(Vec<Operation>);
+pub struct Patch {
+    /// All but the last bracket, and without what is prepared.
+    json: String,
+    /// What is prepared and where it belongs, each a multiple of [`GROUP`] after the one before.
+    prepared: Vec<(usize, Arc<Prepared>)>,
+}
 
-impl From<Value> for Content {
-    fn from(value: Value) -> Self {
-        Self::Value(value)
+/// What an operation puts somewhere.
+pub trait Content {
+    /// Writes it down.
+    fn write(self, patch: &mut Patch);
+}
+
+/// A list of one element that is prepared.
+pub struct ListOf(pub Arc<Prepared>);
+
+impl Content for Arc<Prepared> {
+    fn write(self, patch: &mut Patch) {
+        let start = patch.prepared.last().map_or(0, |(position, _)| *position);
+        while !(patch.json.len() - start).is_multiple_of(GROUP) {
+            patch.json.push(' ');
+        }
+        patch.prepared.push((patch.json.len(), self));
     }
 }
 
-impl From<Arc<Prepared>> for Content {
-    fn from(prepared: Arc<Prepared>) -> Self {
-        Self::Prepared(prepared)
+impl Content for ListOf {
+    fn write(self, patch: &mut Patch) {
+        patch.json.push('[');
+        self.0.write(patch);
+        patch.json.push(']');
     }
 }
 
-macro_rules! content_of {
+impl Content for &str {
+    fn write(self, patch: &mut Patch) {
+        write_text(&mut patch.json, self);
+    }
+}
+
+impl Content for String {
+    fn write(self, patch: &mut Patch) {
+        self.as_str().write(patch);
+    }
+}
+
+macro_rules! content {
     ($($type:ty),*) => {
-        $(impl From<$type> for Content {
-            fn from(value: $type) -> Self {
-                Self::Value(Value::from(value))
+        $(impl Content for $type {
+            fn write(self, patch: &mut Patch) {
+                Value::from(self).write(patch);
             }
         })*
     };
 }
 
-content_of!(&str, String, i64, u16, i32, serde_json::Map<String, Value>);
+content!(i64, u16, i32, serde_json::Map<String, Value>);
+
+impl Content for Value {
+    fn write(self, patch: &mut Patch) {
+        patch.json.push_str(&self.to_string());
+    }
+}
 
 impl Patch {
     /// Whether it changes nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.json.is_empty()
     }
 
     /// The patch as JSON.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        let mut json = Plain(Vec::with_capacity(self.size()));
-        self.write(&mut json);
-        json.0
+        if self.is_empty() {
+            return b"[]".to_vec();
+        }
+        let mut json = String::with_capacity(self.size());
+        let mut written = 0;
+        for (position, prepared) in &self.prepared {
+            json.push_str(&self.json[written..*position]);
+            json.push_str(&prepared.json);
+            written = *position;
+        }
+        json.push_str(&self.json[written..]);
+        json.push(']');
+        json.into_bytes()
     }
 
     /// Appends the patch as JSON in base64.
     pub fn to_base64(&self, base64: &mut Vec<u8>) {
-        let mut output = Encoded {
-            json: Vec::with_capacity(1024),
-            base64,
-        };
-        self.write(&mut output);
-        output.flush();
+        if self.is_empty() {
+            encode(b"[]", base64);
+            return;
+        }
+        let mut written = 0;
+        for (position, prepared) in &self.prepared {
+            encode(&self.json.as_bytes()[written..*position], base64);
+            base64.extend_from_slice(prepared.base64.as_bytes());
+            written = *position;
+        }
+        let (groups, rest) = self.json.as_bytes()[written..].as_chunks::<GROUP>();
+        encode(groups.as_flattened(), base64);
+        encode(&[rest, b"]"].concat(), base64);
     }
 
-    /// About how long the patch will be as JSON.
+    /// How long the patch is as JSON.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.0.iter().map(Operation::size).sum()
-    }
-
-    fn write(&self, output: &mut impl Output) {
-        output.json().push(b'[');
-        for (position, operation) in self.0.iter().enumerate() {
-            if position > 0 {
-                output.json().push(b',');
-            }
-            operation.write(output);
-        }
-        output.json().push(b']');
+        let prepared = self.prepared.iter().map(|(_, prepared)| prepared.json.len());
+        prepared.sum::<usize>() + self.json.len() + 2
     }
 
     /// Adds a member or an element, or replaces a member that is there.
-    pub fn add(&mut self, path: String, content: impl Into<Content>) {
-        self.push("add", path, Some(content.into()));
+    pub fn add(&mut self, path: impl AsRef<str>, content: impl Content) {
+        self.put("add", path.as_ref(), content);
     }
 
     /// Replaces what is there.
-    pub fn replace(&mut self, path: String, content: impl Into<Content>) {
-        self.push("replace", path, Some(content.into()));
+    pub fn replace(&mut self, path: impl AsRef<str>, content: impl Content) {
+        self.put("replace", path.as_ref(), content);
     }
 
     /// Removes what is there.
-    pub fn remove(&mut self, path: String) {
-        self.push("remove", path, None);
+    pub fn remove(&mut self, path: impl AsRef<str>) {
+        self.begin("remove", path.as_ref());
+        self.json.push('}');
     }
 
     /// Adds or replaces, according to whether the member is there.
-    pub fn set(&mut self, present: bool, path: String, content: impl Into<Content>) {
-        if present {
-            self.replace(path, content);
-        } else {
-            self.add(path, content);
-        }
+    pub fn set(&mut self, present: bool, path: impl AsRef<str>, content: impl Content) {
+        self.put(if present { "replace" } else { "add" }, path.as_ref(), content);
     }
 
-    fn push(&mut self, op: &'static str, path: String, content: Option<Content>) {
-        self.0.push(Operation { op, path, content });
-    }
-}
-
-/// Where a patch is written to.
-trait Output {
-    /// Takes JSON.
-    fn json(&mut self) -> &mut Vec<u8>;
-    /// Takes JSON that is prepared.
-    fn prepared(&mut self, prepared: &Prepared);
-}
-
-struct Plain(Vec<u8>);
-
-impl Output for Plain {
-    fn json(&mut self) -> &mut Vec<u8> {
-        &mut self.0
-    }
-
-    fn prepared(&mut self, prepared: &Prepared) {
-        self.0.extend_from_slice(prepared.json.as_bytes());
-    }
-}
-
-struct Encoded<'b> {
-    json: Vec<u8>,
-    base64: &'b mut Vec<u8>,
-}
-
-impl Output for Encoded<'_> {
-    fn json(&mut self) -> &mut Vec<u8> {
+    /// Where content is written to.
+    pub(crate) fn json(&mut self) -> &mut String {
         &mut self.json
     }
 
-    fn prepared(&mut self, prepared: &Prepared) {
-        self.json.resize(self.json.len().next_multiple_of(GROUP), b' ');
-        self.flush();
-        self.base64.extend_from_slice(prepared.base64.as_bytes());
-    }
-}
-
-impl Encoded<'_> {
-    /// Encodes what has been written so far.
-    fn flush(&mut self) {
-        let start = self.base64.len();
-        self.base64.resize(start + self.json.len().div_ceil(GROUP) * 4, 0);
-        // The slice has the length of the encoded text, so that nothing is left out.
-        let written = BASE64_STANDARD.encode_slice(&self.json, &mut self.base64[start..]);
-        self.base64.truncate(start + written.unwrap_or_default());
-        self.json.clear();
-    }
-}
-
-impl Operation {
-    fn size(&self) -> usize {
-        let content = match &self.content {
-            Some(Content::Prepared(prepared) | Content::ListOf(prepared)) => prepared.json.len(),
-            Some(Content::Value(Value::String(text))) => text.len() + text.len() / 4,
-            _ => 64,
-        };
-        self.path.len() + content + 48
+    fn put(&mut self, operation: &str, path: &str, content: impl Content) {
+        self.begin(operation, path);
+        self.json.push_str(",\"value\":");
+        content.write(self);
+        self.json.push('}');
     }
 
-    fn write(&self, output: &mut impl Output) {
-        let json = output.json();
-        json.extend_from_slice(b"{\"op\":\"");
-        json.extend_from_slice(self.op.as_bytes());
-        json.extend_from_slice(b"\",\"path\":");
-        write(json, &self.path);
-        if let Some(content) = &self.content {
-            json.extend_from_slice(b",\"value\":");
-            match content {
-                Content::Value(value) => write(json, value),
-                Content::Prepared(prepared) => output.prepared(prepared),
-                Content::ListOf(prepared) => {
-                    json.push(b'[');
-                    output.prepared(prepared);
-                    output.json().push(b']');
-                }
-            }
+    fn begin(&mut self, operation: &str, path: &str) {
+        if self.is_empty() {
+            self.json.reserve(USUAL);
         }
-        output.json().push(b'}');
+        self.json.push(if self.is_empty() { '[' } else { ',' });
+        self.json.push_str("{\"op\":\"");
+        self.json.push_str(operation);
+        self.json.push_str("\",\"path\":");
+        write_text(&mut self.json, path);
+    }
+}
+
+/// What operations take beside a sidecar, in bytes.
+const USUAL: usize = 2048;
+
+/// Appends bytes in base64.
+fn encode(bytes: &[u8], base64: &mut Vec<u8>) {
+    let start = base64.len();
+    base64.resize(start + bytes.len().div_ceil(GROUP) * 4, 0);
+    // The slice has the length of the encoded text, so that nothing is left out.
+    let written = BASE64_STANDARD.encode_slice(bytes, &mut base64[start..]);
+    base64.truncate(start + written.unwrap_or_default());
+}
+
+/// Appends a text as JSON.
+pub(crate) fn write_text(json: &mut String, text: &str) {
+    json.push('"');
+    let mut rest = text;
+    while let Some(position) = special(rest.as_bytes()) {
+        json.push_str(&rest[..position]);
+        escape(json, rest.as_bytes()[position]);
+        rest = &rest[position + 1..];
+    }
+    json.push_str(rest);
+    json.push('"');
+}
+
+/// Appends a character that JSON escapes.
+fn escape(json: &mut String, byte: u8) {
+    match byte {
+        b'\n' => json.push_str("\\n"),
+        0..0x20 => json.push_str(&format!("\\u{byte:04x}")),
+        byte => {
+            json.push('\\');
+            json.push(char::from(byte));
+        }
     }
 }
 
@@ -241,11 +241,15 @@ pub(crate) fn write<T: serde::Serialize + ?Sized>(json: &mut Vec<u8>, value: &T)
 /// A key as a token of a JSON Pointer (RFC 6901): `/` and `~` escaped.
 #[must_use]
 pub fn token(key: &str) -> String {
-    if key.contains(['~', '/']) {
-        key.replace('~', "~0").replace('/', "~1")
-    } else {
-        key.to_owned()
+    let mut token = String::with_capacity(key.len() + 4);
+    for character in key.chars() {
+        match character {
+            '~' => token.push_str("~0"),
+            '/' => token.push_str("~1"),
+            plain => token.push(plain),
+        }
     }
+    token
 }
 
 #[cfg(test)]
@@ -257,9 +261,9 @@ mod tests {
     #[test]
     fn writes_the_operations_of_the_standard() {
         let mut patch = Patch::default();
-        patch.add("/a".to_owned(), 1_i64);
-        patch.replace("/b".to_owned(), "x");
-        patch.remove("/c".to_owned());
+        patch.add("/a", 1_i64);
+        patch.replace("/b", "x");
+        patch.remove("/c");
         let expected = r#"[{"op":"add","path":"/a","value":1},{"op":"replace","path":"/b","value":"x"},{"op":"remove","path":"/c"}]"#;
         assert_eq!(String::from_utf8(patch.to_json()).unwrap(), expected);
     }
@@ -272,8 +276,8 @@ mod tests {
                 let prepared = Arc::new(Prepared::new(format!("\"{}\"", "x".repeat(length))));
                 let mut patch = Patch::default();
                 patch.remove("/".repeat(lead));
-                patch.add("/a".to_owned(), Arc::clone(&prepared));
-                patch.add("/b".to_owned(), Content::ListOf(prepared));
+                patch.add("/a", Arc::clone(&prepared));
+                patch.add("/b", ListOf(prepared));
                 let mut base64 = Vec::new();
                 patch.to_base64(&mut base64);
                 let decoded: Value = serde_json::from_slice(&BASE64_STANDARD.decode(base64).unwrap()).unwrap();
@@ -284,6 +288,14 @@ mod tests {
     }
 
     proptest! {
+        /// Any text is written as serde_json writes it, or so that it reads the same.
+        #[test]
+        fn any_text_is_written(text in "[\"\\\\a-zé\u{0}-\u{1f}]{0,60}") {
+            let mut json = String::new();
+            write_text(&mut json, &text);
+            prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        }
+
         /// Whatever a key is, the escaped pointer finds it and nothing else.
         #[test]
         fn any_key_is_reached(key in ".{0,12}", other in ".{0,12}") {

@@ -32,9 +32,27 @@ pub fn value(text: &str) -> Option<f64> {
     (starts_well && number.chars().all(plain) && value.is_finite()).then_some(value)
 }
 
+/// A whole number of at most nine digits and its suffix: nearly all quantities are one, and need no fractions.
+fn whole(text: &str) -> Option<(u64, &str)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, suffix) = text.split_at(digits);
+    let number = number
+        .bytes()
+        .fold(0_u64, |number, digit| number.wrapping_mul(10) + u64::from(digit - b'0'));
+    (1..=9).contains(&digits).then_some((number, suffix))
+}
+
 /// A CPU quantity in thousandths of a core, rounded up as Kubernetes does.
 #[must_use]
 pub fn millicores(text: &str) -> Option<u64> {
+    match whole(text) {
+        Some((number, "m")) => Some(number),
+        Some((number, "")) => Some(number * 1000),
+        _ => fractional_millicores(text),
+    }
+}
+
+fn fractional_millicores(text: &str) -> Option<u64> {
     // What is a whole number but for the last digits of its binary form is that number.
     let slack = |thousandths: f64| 1e-6_f64.max(thousandths * 4.0 * f64::EPSILON);
     value(text).map(|cores| (cores * 1000.0 - slack(cores * 1000.0)).ceil().max(0.0) as u64)
@@ -43,6 +61,16 @@ pub fn millicores(text: &str) -> Option<u64> {
 /// A memory quantity in bytes, rounded up as Kubernetes does.
 #[must_use]
 pub fn bytes(text: &str) -> Option<u64> {
+    match whole(text) {
+        Some((number, "")) => Some(number),
+        Some((number, "Ki")) => Some(number << 10),
+        Some((number, "Mi")) => Some(number << 20),
+        Some((number, "Gi")) => Some(number << 30),
+        _ => fractional_bytes(text),
+    }
+}
+
+fn fractional_bytes(text: &str) -> Option<u64> {
     value(text).map(|bytes| bytes.ceil() as u64)
 }
 
@@ -50,9 +78,9 @@ pub fn bytes(text: &str) -> Option<u64> {
 #[must_use]
 pub fn cpu_text(millicores: u64) -> String {
     if millicores.is_multiple_of(1000) {
-        (millicores / 1000).to_string()
+        number_text(millicores / 1000, "")
     } else {
-        format!("{millicores}m")
+        number_text(millicores, "m")
     }
 }
 
@@ -61,10 +89,28 @@ pub fn cpu_text(millicores: u64) -> String {
 pub fn memory_text(bytes: u64) -> String {
     for (suffix, factor) in [("Gi", 1_u64 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)] {
         if bytes > 0 && bytes.is_multiple_of(factor) {
-            return format!("{}{suffix}", bytes / factor);
+            return number_text(bytes / factor, suffix);
         }
     }
-    bytes.to_string()
+    number_text(bytes, "")
+}
+
+/// Digits and a suffix: what formatting would take some hundred instructions for.
+fn number_text(mut number: u64, suffix: &str) -> String {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    let mut text = String::with_capacity(24);
+    text.extend(digits[start..].iter().copied().map(char::from));
+    text.push_str(suffix);
+    text
 }
 
 #[cfg(test)]
@@ -106,6 +152,13 @@ mod tests {
         fn what_is_written_is_read_back(amount in 0_u64..1 << 50) {
             prop_assert_eq!(bytes(&memory_text(amount)), Some(amount));
             prop_assert_eq!(millicores(&cpu_text(amount >> 20)), Some(amount >> 20));
+        }
+
+        /// Whole numbers are read as they would be with fractions in mind.
+        #[test]
+        fn whole_numbers_are_read_alike(text in "[0-9]{1,11}(|m|k|M|Ki|Mi|Gi)") {
+            prop_assert_eq!(millicores(&text), fractional_millicores(&text));
+            prop_assert_eq!(bytes(&text), fractional_bytes(&text));
         }
 
         #[test]

@@ -278,7 +278,7 @@ fn equal(bytes: [u8x16; BLOCK / 16], wanted: u8) -> u64 {
 }
 
 /// The position of the first quote, backslash or control character.
-fn special(text: &[u8]) -> Option<usize> {
+pub(crate) fn special(text: &[u8]) -> Option<usize> {
     let (parts, rest) = text.as_chunks::<16>();
     for (position, part) in parts.iter().enumerate() {
         let bytes = u8x16::new(*part);

@@ -125,7 +125,7 @@ impl<'o, 'a> Annotations<'o, 'a> {
                 .filter_map(|(key, value)| Some((key.to_owned(), Value::String(value?))))
                 .collect();
             if !all.is_empty() {
-                patch.add("/metadata/annotations".to_owned(), all);
+                patch.add("/metadata/annotations", all);
             }
             return;
         }

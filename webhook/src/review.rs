@@ -183,12 +183,20 @@ fn request<'a, T>(review: Review<'a, T>) -> Result<Request<'a, T>, ReviewError> 
 ///
 /// It is written piece by piece: a patch in base64 is long, and has nothing in it that JSON would escape.
 #[must_use]
-pub fn answer(uid: &str, patch: &Patch, warnings: &[String]) -> Vec<u8> {
+pub fn answer(uid: &str, rest: &[u8]) -> Vec<u8> {
     const START: &[u8] = br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"#;
-    let warned = warnings.iter().map(String::len).sum::<usize>();
-    let mut json = Vec::with_capacity(START.len() + patch.size() * 4 / 3 + 256 + warned);
+    let mut json = Vec::with_capacity(START.len() + uid.len() + 2 + rest.len());
     json.extend_from_slice(START);
     write(&mut json, uid);
+    json.extend_from_slice(rest);
+    json
+}
+
+/// What follows the identifier in an answer.
+#[must_use]
+pub fn rest(patch: &Patch, warnings: &[String]) -> Vec<u8> {
+    let warned = warnings.iter().map(String::len).sum::<usize>();
+    let mut json = Vec::with_capacity(patch.size() * 4 / 3 + 256 + warned);
     json.extend_from_slice(br#","allowed":true"#);
     if !patch.is_empty() {
         json.extend_from_slice(br#","patchType":"JSONPatch","patch":""#);
@@ -264,7 +272,8 @@ mod tests {
     #[test]
     fn answers_within_what_headers_may_carry() {
         let warning = format!("{}\r\nsecond line", "é".repeat(400));
-        let answer: serde_json::Value = serde_json::from_slice(&answer("u", &Patch::default(), &[warning])).unwrap();
+        let answer: serde_json::Value =
+            serde_json::from_slice(&answer("u", &rest(&Patch::default(), &[warning]))).unwrap();
         let warned = answer["response"]["warnings"][0].as_str().unwrap();
         assert_eq!(warned.chars().count(), WARNING_CHARACTERS);
         assert!(answer["response"].get("patch").is_none());

@@ -30,7 +30,7 @@ pub fn admit(context: &Context<'_>, request: &Request<'_, Scale<'_>>) -> Outcome
     if !workload.is_live() {
         release(&workload, asked, &deployment, &mut outcome);
     } else if let Some(set) = wanted(&workload, asked).filter(|set| *set != asked.replicas) {
-        outcome.patch.add("/spec/replicas".to_owned(), set);
+        outcome.patch.add("/spec/replicas", set);
         explain(&workload, asked, set, &mut outcome);
     }
     outcome
@@ -53,7 +53,7 @@ fn release(workload: &Workload<'_>, asked: Asked, deployment: &apps::Deployment,
         original
     };
     if set != asked.replicas {
-        outcome.patch.add("/spec/replicas".to_owned(), set);
+        outcome.patch.add("/spec/replicas", set);
         let message = format!("replicas are {set} again, as they were asked for: no objective selects it any more");
         outcome.notice(workload.subject(), Reason::Released, message);
     }

@@ -1,30 +1,25 @@
 //! The HTTPS server.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{Extension, Request, State};
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use http::{StatusCode, header};
-use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::{Admission, Answer, Endpoint};
-use crate::body::{self, Refusal};
+use crate::admission::Admission;
+use crate::exchange;
 use crate::places::{Bounds, Place, Places};
-use crate::review::ReviewError;
 
 /// What callers may hold. An API server needs one or a few connections of HTTP/2, and one for each review under way of
 /// HTTP/1.1; a connection takes some tens of kilobytes.
@@ -53,69 +48,6 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// How often a quiet HTTP/2 connection is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// How often a pod that waits for its owner looks again.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
-
-/// Routes of admission, to be served over any transport.
-pub fn router(admission: Arc<Admission>) -> Router {
-    let mut router = Router::new();
-    for endpoint in Endpoint::ALL {
-        let handler = move |State(admission): State<Arc<Admission>>,
-                            Extension(place): Extension<Arc<Place>>,
-                            request: Request| answer(admission, endpoint, place, request);
-        router = router.route(endpoint.path(), post(handler));
-    }
-    router.with_state(admission)
-}
-
-async fn answer(admission: Arc<Admission>, endpoint: Endpoint, place: Arc<Place>, request: Request) -> Response {
-    let (started, mut load) = (Instant::now(), place.request());
-    let body = match body::read(request.into_body(), &mut load).await {
-        Ok(body) => body,
-        Err(Refusal::NoRoom) => {
-            admission.shed(endpoint, started);
-            return (StatusCode::SERVICE_UNAVAILABLE, "too much is under way\n").into_response();
-        }
-        Err(Refusal::Unreadable) => {
-            admission.refused(endpoint, started);
-            let complaint = "the review is too large, too slow, or was cut off\n";
-            return (StatusCode::PAYLOAD_TOO_LARGE, complaint).into_response();
-        }
-    };
-    match settled(&admission, endpoint, &body).await {
-        Ok(answer) => {
-            place.used();
-            json(admission.record(endpoint, answer, started))
-        }
-        Err(error) => {
-            admission.refused(endpoint, started);
-            (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
-        }
-    }
-}
-
-fn json(body: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
-}
-
-/// Answers; a pod whose Deployment was made a moment ago waits for the watch to see it, for a bounded time.
-async fn settled(admission: &Admission, endpoint: Endpoint, body: &Bytes) -> Result<Answer, ReviewError> {
-    let mut answer = admission.answer(endpoint, body)?;
-    if !answer.owner_unknown {
-        return Ok(answer);
-    }
-    let Some(_waiting) = admission.wait() else {
-        return Ok(answer);
-    };
-    let patience = Duration::from_millis(admission.settings().owner_wait_milliseconds);
-    let deadline = tokio::time::Instant::now() + patience;
-    while answer.owner_unknown && tokio::time::Instant::now() < deadline {
-        tokio::time::sleep(LOOK_AGAIN).await;
-        answer = admission.answer(endpoint, body)?;
-    }
-    Ok(answer)
-}
-
 /// Serves admission over TLS, HTTP/1.1 and HTTP/2, until `stop` is cancelled; requests in progress are then answered.
 ///
 /// # Errors
@@ -126,20 +58,40 @@ pub async fn serve(
     admission: Arc<Admission>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    serve_router(listener, tls, router(admission), BOUNDS, stop).await
+    serve_within(listener, tls, admission, BOUNDS, stop).await
 }
 
-/// Serves any router as [`serve`] serves admission.
+/// The same with other bounds on what callers may hold.
 ///
 /// # Errors
 /// When the listener fails for good.
-pub async fn serve_router(
+pub async fn serve_within(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
-    router: Router,
+    admission: Arc<Admission>,
     bounds: Bounds,
     stop: CancellationToken,
 ) -> io::Result<()> {
+    let answer = move |request, place| exchange::answer(Arc::clone(&admission), place, request);
+    serve_with(listener, tls, answer, bounds, stop).await
+}
+
+/// Serves anything else as [`serve`] serves admission.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve_with<A, F, B>(
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    answer: A,
+    bounds: Bounds,
+    stop: CancellationToken,
+) -> io::Result<()>
+where
+    A: Fn(Request<Incoming>, Arc<Place>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Fault>> + Send + 'static,
+{
     let acceptor = TlsAcceptor::from(with_protocols(tls));
     let (places, connections) = (Places::new(bounds), TaskTracker::new());
     loop {
@@ -155,10 +107,10 @@ pub async fn serve_router(
             },
         };
         let place = places.take(caller.ip());
-        let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
+        let (acceptor, answer, stop) = (acceptor.clone(), answer.clone(), stop.clone());
         connections.spawn(async move {
             let ended = tokio::select! {
-                ended = connection(stream, &place, acceptor, router, stop) => ended,
+                ended = connection(stream, &place, acceptor, answer, stop) => ended,
                 () = place.lost() => Err("it made room for another".into()),
             };
             if let Err(error) = ended {
@@ -184,13 +136,19 @@ fn with_protocols(tls: Arc<ServerConfig>) -> Arc<ServerConfig> {
     Arc::new(offering)
 }
 
-async fn connection(
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+async fn connection<F, B>(
     stream: TcpStream,
     place: &Arc<Place>,
     acceptor: TlsAcceptor,
-    router: Router,
+    answer: impl Fn(Request<Incoming>, Arc<Place>) -> F,
     stop: CancellationToken,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(), Fault>
+where
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Fault>> + Send + 'static,
+{
     stream.set_nodelay(true)?;
     let stream = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await??;
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -200,10 +158,9 @@ async fn connection(
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_concurrent_streams(STREAMS);
-    let inner = TowerToHyperService::new(router);
-    let service = service_fn(|mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(Arc::clone(place));
-        inner.call(request)
+    let service = service_fn(|request| {
+        let answer = answer(request, Arc::clone(place));
+        async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);

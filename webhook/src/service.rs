@@ -279,7 +279,7 @@ impl ServiceAdmission<'_, '_> {
         } else {
             outcome
                 .patch
-                .add("/metadata/labels".to_owned(), json!({names::PROMETHEUS: "true"}));
+                .add("/metadata/labels", json!({names::PROMETHEUS: "true"}));
         }
     }
 
@@ -317,7 +317,7 @@ impl ServiceAdmission<'_, '_> {
         let name = if taken { "envoy-metrics" } else { METRICS_PORT_NAME };
         let port =
             json!({"name": name, "port": names::METRICS_PORT, "targetPort": names::METRICS_PORT, "protocol": "TCP"});
-        outcome.patch.add("/spec/ports/-".to_owned(), port);
+        outcome.patch.add("/spec/ports/-", port);
     }
 
     /// A second port takes a name for the first. It is given to a new Service only: proxies know ports by their names,

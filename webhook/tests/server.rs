@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::routing::post;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -20,7 +19,7 @@ use support::cluster::{Cluster, Objective};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use valence_webhook::notices::{Notice, channel};
-use valence_webhook::{Admission, BOUNDS, Bounds, Metrics, Plans, Settings, router, serve, serve_router};
+use valence_webhook::{Admission, BOUNDS, Bounds, Metrics, Plans, Settings, serve, serve_with, serve_within};
 
 /// A running server, and how to reach it.
 struct Server {
@@ -104,9 +103,7 @@ async fn start_within(bounds: Bounds) -> Server {
     start_with(
         Arc::new(cluster()),
         Settings::default(),
-        move |listener, tls, admission, stop| {
-            tokio::spawn(serve_router(listener, tls, router(admission), bounds, stop))
-        },
+        move |listener, tls, admission, stop| tokio::spawn(serve_within(listener, tls, admission, bounds, stop)),
     )
     .await
 }
@@ -429,17 +426,16 @@ async fn requests_in_progress_are_answered_when_the_server_stops() {
     let server = start_with(
         Arc::new(cluster()),
         Settings::default(),
-        move |listener, tls, admission, stop| {
-            let slow = move || {
+        move |listener, tls, _, stop| {
+            let slow = move |_, _| {
                 let (arrived, gate) = (Arc::clone(&arrived), gate.clone());
                 async move {
                     arrived.lock().unwrap().take().unwrap().send(()).unwrap();
                     gate.cancelled().await;
-                    "answered"
+                    Response::new(Body::from("answered"))
                 }
             };
-            let router = router(admission).route("/slow", post(slow));
-            tokio::spawn(serve_router(listener, tls, router, BOUNDS, stop))
+            tokio::spawn(serve_with(listener, tls, slow, BOUNDS, stop))
         },
     )
     .await;

@@ -4,7 +4,7 @@ use super::ports::{self, Fronted};
 use super::resources::Rewriting;
 use super::{Arrival, sidecar};
 use crate::injection::{self, wish};
-use crate::patch::{Content, Patch};
+use crate::patch::{ListOf, Patch};
 use crate::plans::names;
 use crate::policies;
 use crate::record::json_text;
@@ -51,11 +51,11 @@ impl Injection {
         let container = sidecar::container(arrival, self, rewriting);
         ports::move_name(arrival.spec, &self.fronted, patch);
         if !self.native {
-            patch.add("/spec/containers/-".to_owned(), container);
+            patch.add("/spec/containers/-", container);
         } else if arrival.spec.init_containers.is_some() {
-            patch.add("/spec/initContainers/-".to_owned(), container);
+            patch.add("/spec/initContainers/-", container);
         } else {
-            patch.add("/spec/initContainers".to_owned(), Content::ListOf(container));
+            patch.add("/spec/initContainers", ListOf(container));
         }
     }
 }

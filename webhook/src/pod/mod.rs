@@ -10,10 +10,9 @@ mod sidecar;
 
 use crate::admission::Context;
 use crate::notices::Reason;
-use crate::outcome::{Outcome, Subject};
+use crate::outcome::{Outcome, Subject, Unseen};
 use crate::plans::names;
 use crate::record::Annotations;
-use crate::review::Request;
 use crate::view::{Metadata, Pod, PodSpec};
 use crate::workload::Workload;
 
@@ -49,13 +48,11 @@ impl<'r> Arrival<'r, '_> {
 }
 
 /// Adds a sidecar to a new pod and sets the resources of a live workload.
-pub fn admit(context: &Context<'_>, request: &Request<'_, Pod<'_>>) -> Outcome {
+pub fn admit(context: &Context<'_>, namespace: &str, pod: &Pod<'_>) -> Outcome {
     let mut outcome = Outcome::default();
-    let object = request.object.as_ref().filter(|_| !request.is_update());
-    let Some((metadata, spec)) = object.and_then(|pod| Some((pod.metadata.as_ref()?, pod.spec.as_ref()?))) else {
+    let (Some(metadata), Some(spec)) = (pod.metadata.as_ref(), pod.spec.as_ref()) else {
         return outcome;
     };
-    let namespace = request.namespace();
     let owner = Owner::find(context.plans, namespace, metadata);
     let deployment = owner.name.as_deref().zip(owner.deployment.as_deref());
     let workload = deployment.map(|(name, known)| Workload::known(context.plans, namespace, name, known));
@@ -76,7 +73,10 @@ pub fn admit(context: &Context<'_>, request: &Request<'_, Pod<'_>>) -> Outcome {
 
 /// The Deployment may be seen in a moment: then this answer is not the one that is given.
 fn unknown(arrival: &Arrival<'_, '_>, deployment: &str, outcome: &mut Outcome) {
-    outcome.owner_unknown = true;
+    outcome.unseen = Some(Unseen {
+        namespace: arrival.namespace.to_owned(),
+        name: deployment.to_owned(),
+    });
     let subject = Subject {
         kind: "Deployment",
         namespace: arrival.namespace,

@@ -9,8 +9,9 @@ use crate::hpa;
 use crate::limits::{Demand, Limits, Traits};
 use crate::notices::Reason;
 use crate::outcome::Outcome;
+use crate::patch::write_text;
 use crate::plans::{ContainerResources, names};
-use crate::record::{Annotations, json_text, readable};
+use crate::record::{Annotations, readable};
 use crate::view::{Container, PodSpec, Resources};
 use crate::workload::Workload;
 
@@ -151,7 +152,7 @@ impl Rewriting {
 
     /// Writes the amounts and the records of them.
     pub fn patch(&self, spec: &PodSpec<'_>, annotations: &mut Annotations<'_, '_>, outcome: &mut Outcome) {
-        let changed: Vec<_> = self
+        let mut changed: Vec<_> = self
             .containers
             .iter()
             .filter(|container| container.before != container.after)
@@ -162,6 +163,7 @@ impl Rewriting {
             container.after.patch(&path, resources, &mut outcome.patch);
         }
         if !changed.is_empty() {
+            changed.sort_by(|a, b| a.name.cmp(&b.name));
             annotations.set(names::ORIGINAL, record(&changed, |container| container.before));
             annotations.set(names::EFFECTIVE, record(&changed, |container| container.after));
         }
@@ -201,15 +203,17 @@ pub(super) fn recorded(record: &str) -> BTreeMap<String, Amounts> {
         .collect()
 }
 
-fn record<'r>(containers: &[&'r Rewritten], amounts: fn(&Rewritten) -> Amounts) -> String {
-    #[derive(serde::Serialize)]
-    struct Written<'r> {
-        containers: BTreeMap<&'r str, Amounts>,
+fn record(containers: &[&Rewritten], amounts: fn(&Rewritten) -> Amounts) -> String {
+    let mut record = String::with_capacity(128);
+    record.push_str("{\"containers\":");
+    for (position, container) in containers.iter().enumerate() {
+        record.push(if position == 0 { '{' } else { ',' });
+        write_text(&mut record, &container.name);
+        record.push(':');
+        amounts(container).write(&mut record);
     }
-    let of = |container: &&'r Rewritten| (container.name.as_str(), amounts(container));
-    json_text(&Written {
-        containers: containers.iter().map(of).collect(),
-    })
+    record.push_str("}}");
+    record
 }
 
 /// Amounts as the pod has them.

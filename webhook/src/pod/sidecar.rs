@@ -190,7 +190,9 @@ fn stop_hook(settings: &Settings, shape: &Shape) -> Option<Value> {
 }
 
 fn resources(shape: &Shape) -> Value {
-    let mut resources = json!(shape.amounts);
+    let mut text = String::new();
+    shape.amounts.write(&mut text);
+    let mut resources: Value = serde_json::from_str(&text).unwrap_or_default();
     if let Some(bytes) = shape.storage {
         for field in ["requests", "limits"] {
             resources[field]["ephemeral-storage"] = json!(quantity::memory_text(bytes));

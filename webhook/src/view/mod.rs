@@ -3,6 +3,7 @@
 //! Whatever is not named here is skipped without being kept, so that an unknown field never stands in the way.
 
 mod autoscaler;
+mod keep;
 mod pod;
 mod service;
 mod values;
@@ -10,6 +11,7 @@ mod workload;
 
 use crate::reader::quick;
 pub use autoscaler::*;
+pub use keep::Keep;
 pub use pod::*;
 pub use service::*;
 pub use values::*;
@@ -20,7 +22,7 @@ pub use workload::*;
 macro_rules! view {
     ($(#[$about:meta])* $name:ident { $($(#[$field_about:meta])* $field:ident $(= $json:literal)?: $type:ty),* $(,)? }) => {
         $(#[$about])*
-        #[derive(Clone, Debug, Default, serde::Deserialize)]
+        #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
         #[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
         pub struct $name<'a> {
             $($(#[$field_about])* #[serde(default $(, rename = $json)?)] pub $field: Option<$type>,)*
@@ -29,6 +31,21 @@ macro_rules! view {
         }
 
         quick!($name { $($field $(= $json)?),* } ..Self::default());
+
+        impl $crate::view::Keep for $name<'_> {
+            type Kept = $name<'static>;
+
+            fn keep(&self) -> $name<'static> {
+                $name {
+                    $($field: $crate::view::Keep::keep(&self.$field),)*
+                    lifetime: std::marker::PhantomData,
+                }
+            }
+
+            fn held(&self) -> usize {
+                [$($crate::view::Keep::held(&self.$field)),*].iter().sum()
+            }
+        }
     };
 }
 
