@@ -5,7 +5,7 @@ mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -365,7 +365,7 @@ async fn a_review_for_which_there_is_no_room_is_not_read() {
 }
 
 /// A cluster whose Deployments are seen by the watch only after a while.
-struct Late(Cluster, AtomicBool);
+struct Late(Cluster, AtomicBool, AtomicUsize);
 
 macro_rules! pass_on {
     ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
@@ -376,6 +376,11 @@ macro_rules! pass_on {
 type Found<T> = Vec<Arc<T>>;
 
 impl Plans for Late {
+    fn deployment_of_replica_set(&self, namespace: &str, replica_set: &str) -> Option<String> {
+        self.2.fetch_add(1, Ordering::SeqCst);
+        self.0.deployment_of_replica_set(namespace, replica_set)
+    }
+
     fn deployment(&self, namespace: &str, name: &str) -> Option<Arc<k8s_openapi::api::apps::v1::Deployment>> {
         self.1
             .load(Ordering::SeqCst)
@@ -386,7 +391,6 @@ impl Plans for Late {
     pass_on! {
         synced() -> bool;
         namespace_labels(namespace: &str) -> Option<Arc<std::collections::BTreeMap<String, String>>>;
-        deployment_of_replica_set(namespace: &str, replica_set: &str) -> Option<String>;
         deployments(namespace: &str) -> Found<k8s_openapi::api::apps::v1::Deployment>;
         objectives(namespace: &str, labels: &std::collections::BTreeMap<String, String>) -> Vec<valence_webhook::LatencyObjective>;
         plan(namespace: &str, deployment: &str) -> Option<Arc<valence_webhook::Plan>>;
@@ -401,7 +405,7 @@ impl Plans for Late {
 
 #[tokio::test]
 async fn a_pod_waits_for_its_deployment_to_be_seen() {
-    let late = Arc::new(Late(cluster(), AtomicBool::new(false)));
+    let late = Arc::new(Late(cluster(), AtomicBool::new(false), AtomicUsize::new(0)));
     let hasty = start(Arc::clone(&late) as Arc<dyn Plans>).await;
     let never = hasty.ask("/mutate/pods", &pod(false)).await;
     assert!(
@@ -415,6 +419,16 @@ async fn a_pod_waits_for_its_deployment_to_be_seen() {
         late.1.store(true, Ordering::SeqCst);
     });
     assert_eq!(answer["response"]["patchType"], "JSONPatch");
+}
+
+/// Its owner is looked for again and again, but what it asks is not read and decided again and again.
+#[tokio::test]
+async fn a_pod_that_waits_is_decided_about_once() {
+    let late = Arc::new(Late(cluster(), AtomicBool::new(false), AtomicUsize::new(0)));
+    let server = start_waiting(Arc::clone(&late) as Arc<dyn Plans>, 300).await;
+    server.ask("/mutate/pods", &pod(false)).await;
+    let asked = late.2.load(Ordering::SeqCst);
+    assert!((1..=3).contains(&asked), "the ReplicaSet was looked up {asked} times");
 }
 
 #[tokio::test]
