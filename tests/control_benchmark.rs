@@ -13,6 +13,8 @@ mod controllers;
 mod load;
 #[path = "../benches/control/scenario.rs"]
 mod scenario;
+#[path = "../benches/control/search.rs"]
+mod search;
 #[path = "../benches/control/simulation.rs"]
 #[expect(dead_code, reason = "the benchmark itself uses more of it")]
 mod simulation;
@@ -28,7 +30,6 @@ mod tests {
 
     const EFFORT: Effort = Effort {
         warm_up: 600,
-        search_seeds: 1,
         seeds: 1,
         other_seeds: 1,
     };

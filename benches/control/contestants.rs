@@ -1,5 +1,7 @@
 //! Who is compared, and what each knows beforehand.
 
+use std::collections::BTreeMap;
+
 use valence::core::Settings;
 
 use crate::cluster::{Size, WorldSettings};
@@ -9,6 +11,7 @@ use crate::controllers::{
 };
 use crate::load;
 use crate::scenario::{Event, LoadSource, Scenario};
+use crate::search::{self, Search, Trial};
 use crate::simulation::{self, Outcome, Start};
 
 /// One of the controllers.
@@ -57,31 +60,29 @@ pub struct Preparation {
     /// Pod size in cores that was searched for.
     cores: Option<f64>,
     tower: Option<Tower>,
+    /// What the search has run at that setting, by seed: it need not be run again.
+    runs: BTreeMap<u64, Outcome>,
 }
 
-/// Length of warm-up and search of one run of the benchmark.
+/// Length of warm-up of one run of the benchmark.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
     /// Warm-up of controllers that learn, in seconds.
     pub warm_up: usize,
-    /// Seeds by which targets are searched for.
-    pub search_seeds: u64,
     /// Seeds of the headline.
     pub seeds: u64,
     /// Seeds of those that are not in the headline.
     pub other_seeds: u64,
 }
 
-/// Utilisations that are searched through.
-const LEAST_UTILISATION: f64 = 0.30;
-const UTILISATION_STEP: f64 = 0.03;
-const UTILISATION_STEPS: u32 = 33;
-
-/// Sizes whose first run costs up to so many times the cheapest are run on the other seeds as well.
-const WORTH_A_LOOK: f64 = 1.05;
+/// Share of the runs that must keep the objective for a controller to count as feasible.
+pub const FEASIBLE_SHARE: f64 = 0.95;
 
 /// Pod sizes that the oracle searches through, in cores.
 const ORACLE_CORES: [f64; 8] = [0.5, 0.65, 0.8, 0.95, 1.1, 1.35, 1.6, 2.0];
+
+/// Cores on average in a pod that grows on its node alone.
+const NODE_SHARE: f64 = 4.0;
 
 /// Warm-up of controllers that remember nothing but the last minutes, in seconds.
 const SHORT_WARM_UP: usize = 600;
@@ -121,6 +122,8 @@ impl Contestant {
     fn warm_up(self, effort: &Effort) -> usize {
         match self {
             Self::Valence | Self::Vpa | Self::VpaMemoryHpaCpu | Self::Autothrottle(_) => effort.warm_up,
+            // It has what it needs at once.
+            Self::Oracle => SHORT_WARM_UP.min(effort.warm_up) / 10,
             _ => SHORT_WARM_UP.min(effort.warm_up),
         }
     }
@@ -131,7 +134,9 @@ impl Contestant {
             // They only ever change the size, as in the paper: two pods for availability, each with a node's cores
             // to grow into; but a single thread cannot, so there it is the user's replicas.
             Self::KubernetesCpuFast | Self::Autothrottle(_) if scenario.profile.threads > 1 => Start {
-                replicas: scenario.min_replicas,
+                replicas: scenario
+                    .min_replicas
+                    .max((scenario.cores_at(scenario.mean_rate) / NODE_SHARE).ceil() as u32),
                 size: Size {
                     cpu_request: 4.0,
                     cpu_limit: 4.0,
@@ -215,69 +220,39 @@ impl Contestant {
         }
     }
 
-    /// The cheapest of the given sizes that keeps the objective on every seed of the search, each at the highest
-    /// utilisation at which it does. One seed tells which sizes are worth the others.
+    /// The cheapest utilisation, and of the given sizes the cheapest, that keeps the objective on the judged seeds.
     fn search(self, scenario: &Scenario, settings: WorldSettings, effort: &Effort, sizes: &[f64]) -> Preparation {
-        let cost =
-            |seeds: u64, step: u32, cores: f64| self.cost(scenario, settings, effort, seeds, &searched(step, cores));
-        let first: Vec<(f64, u32, f64)> = sizes
-            .iter()
-            .filter_map(|&cores| highest(|step| cost(1, step, cores)).map(|(sum, step)| (sum, step, cores)))
-            .collect();
-        let cheapest = first.iter().map(|(sum, ..)| *sum).fold(f64::INFINITY, f64::min);
-        let close = first.iter().filter(|(sum, ..)| *sum <= WORTH_A_LOOK * cheapest);
-        let best = close
-            .filter_map(|&(_, highest, cores)| {
-                // Other seeds may ask for a little less.
-                let kept = (0..=highest)
-                    .rev()
-                    .find_map(|step| Some((cost(effort.search_seeds, step, cores)?, step)));
-                kept.map(|(sum, step)| (sum, searched(step, cores)))
-            })
-            .min_by(|a, b| a.0.total_cmp(&b.0));
-        // Where nothing keeps the objective the most careful setting stands.
-        best.map_or_else(|| searched(0, sizes[0]), |(_, preparation)| preparation)
-    }
-
-    /// Core-seconds over the seeds of the search; `None` where the objective is not kept on one of them.
-    fn cost(
-        self,
-        scenario: &Scenario,
-        settings: WorldSettings,
-        effort: &Effort,
-        seeds: u64,
-        preparation: &Preparation,
-    ) -> Option<f64> {
-        (1..=seeds).try_fold(0.0, |sum, seed| {
-            let record = self.run(scenario, preparation, settings, seed, effort).record;
-            let keeps = record.violation_share() <= 1.0 - scenario.percentile;
-            keeps.then_some(sum + record.charged_core_seconds)
-        })
-    }
-}
-
-fn searched(step: u32, cores: f64) -> Preparation {
-    let utilisation = LEAST_UTILISATION + UTILISATION_STEP * f64::from(step);
-    Preparation {
-        utilisation: Some(utilisation),
-        cores: Some(cores),
-        tower: None,
-    }
-}
-
-/// The highest step at which the objective is kept, with its cost: it is kept up to some utilisation, so the steps
-/// between one that keeps it and one that does not are halved.
-fn highest(cost: impl Fn(u32) -> Option<f64>) -> Option<(f64, u32)> {
-    let mut best = (cost(0)?, 0);
-    let mut fails = UTILISATION_STEPS;
-    while fails - best.1 > 1 {
-        let middle = best.1.midpoint(fails);
-        match cost(middle) {
-            Some(sum) => best = (sum, middle),
-            None => fails = middle,
+        let searched = |size: usize, step: u32| Preparation {
+            utilisation: Some(search::utilisation(step)),
+            cores: sizes.get(size).copied(),
+            ..Preparation::default()
+        };
+        let search = Search::new(effort.seeds, |size, step, seed| Tried {
+            outcome: self.run(scenario, &searched(size, step), settings, seed, effort),
+            allowed: 1.0 - scenario.percentile,
+        });
+        let ((size, step), runs) = search.cheapest(sizes.len());
+        Preparation {
+            runs: runs.into_iter().map(|(seed, tried)| (seed, tried.outcome)).collect(),
+            ..searched(size, step)
         }
     }
-    Some(best)
+}
+
+/// A run of the search.
+struct Tried {
+    outcome: Outcome,
+    allowed: f64,
+}
+
+impl Trial for Tried {
+    fn kept(&self) -> bool {
+        self.outcome.record.violation_share() <= self.allowed
+    }
+
+    fn cost(&self) -> f64 {
+        self.outcome.record.charged_core_seconds
+    }
 }
 
 /// Six hours of exploring over a slow wave of the scenario's mean load, as in the paper's appendix.
@@ -308,6 +283,11 @@ impl Preparation {
     /// What was found, in short.
     pub fn brief(&self) -> (Option<f64>, Option<f64>) {
         (self.utilisation, self.cores)
+    }
+
+    /// What came out for a seed, where the search has run it already.
+    pub fn outcome(&self, seed: u64) -> Option<&Outcome> {
+        self.runs.get(&seed)
     }
 }
 

@@ -13,6 +13,7 @@ mod options;
 mod report;
 mod runner;
 mod scenario;
+mod search;
 mod simulation;
 
 use std::process::ExitCode;

@@ -88,14 +88,12 @@ impl Options {
         let seeds = self.seeds.unwrap_or(20).max(1);
         let quick = Effort {
             warm_up: 2400,
-            search_seeds: seeds.min(3),
             seeds,
             other_seeds: seeds.div_ceil(4),
         };
         if self.full {
             return Effort {
                 warm_up: 7200,
-                search_seeds: seeds.min(10),
                 seeds,
                 other_seeds: seeds,
             };

@@ -1,5 +1,6 @@
 //! Runs every contestant on every scenario, over all threads.
 
+use std::borrow::Cow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -50,7 +51,11 @@ impl Runner<'_> {
         let simulated = AtomicU64::new(0);
         let runs = self.parallel(&jobs, |&(pair, seed)| {
             let (scenario, contestant) = (&self.suite[pairs[pair].0], self.contestants[pairs[pair].1]);
-            let outcome = contestant.run(scenario, &prepared[pair], self.world, seed, &self.effort);
+            let preparation = &prepared[pair];
+            let run = || contestant.run(scenario, preparation, self.world, seed, &self.effort);
+            let outcome = preparation
+                .outcome(seed)
+                .map_or_else(|| Cow::Owned(run()), Cow::Borrowed);
             simulated.fetch_add(outcome.simulated_requests, Ordering::Relaxed);
             let series = (seed == PLOTTED_SEED).then(|| Series::of(&outcome.record));
             (Summary::of(&outcome, scenario), series)

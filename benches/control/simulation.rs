@@ -92,7 +92,7 @@ impl<'a> Run<'a> {
     fn go(&mut self, controller: &mut dyn Controller) {
         let ticks = (1.0 / controller.tick_seconds()).round().max(1.0) as usize;
         for second in 0..self.seconds {
-            self.begin_second(second);
+            self.begin_second(second, controller);
             for tick in 0..ticks {
                 let end = second as f64 + (tick + 1) as f64 / ticks as f64;
                 self.arrive_until(end);
@@ -105,14 +105,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn begin_second(&mut self, second: usize) {
+    fn begin_second(&mut self, second: usize, controller: &dyn Controller) {
         if second == self.warm_up {
             self.world.judged = true;
         }
         if self.world.judged {
             self.world.begin_second();
         }
-        self.apply_events(second);
+        self.apply_events(second, controller);
         // Latest first, so that the next is at the end.
         self.pending = self.arrivals_of(second);
         self.pending.reverse();
@@ -142,12 +142,16 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn apply_events(&mut self, second: usize) {
+    fn apply_events(&mut self, second: usize, controller: &dyn Controller) {
         let now = second as f64;
         for &(at, event) in &self.scenario.events {
             let begins = at + self.warm_up as f64;
             match event {
-                Event::Deploy { demand } if now == begins => self.world.deploy(demand),
+                Event::Deploy { demand } if now == begins => {
+                    let replicas = controller.admit(self.world.deployment.replicas);
+                    self.world.scale(replicas);
+                    self.world.deploy(demand);
+                }
                 Event::Leak { bytes_per_hour } if now == begins => self.world.leak(now, bytes_per_hour),
                 Event::Blackout { seconds } => {
                     self.world.blackout = (begins..begins + seconds).contains(&now);

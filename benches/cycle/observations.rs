@@ -86,6 +86,7 @@ impl Application {
             pods,
             template: "7c9d8b6f5d".to_owned(),
             desired_replicas: self.pods as u32,
+            rolling_out: false,
         }
     }
 

@@ -96,7 +96,7 @@ impl Advisor {
         let context = Context::new(&self.model, &self.objectives, &self.bounds, &self.settings, now_seconds);
         let violated = context.violated;
         let decision = self.planner.decide(&context);
-        self.model.suspended = violated && self.planner.reaction.active();
+        self.model.suspended = violated && self.planner.reaction.active() && !self.model.is_new(now_seconds);
         decision
     }
 

@@ -444,6 +444,7 @@ proptest! {
                 pods,
                 template: "a".into(),
                 desired_replicas: desired,
+                rolling_out: false,
             });
             let decision = advisor.decide(at);
             if decision.state != ModelState::Cold {

@@ -190,52 +190,38 @@ impl<'a> Context<'a> {
     /// Share of the surprises in load that headroom is kept for: the more, the less of the error budget is left.
     #[must_use]
     pub fn cover(&self) -> f64 {
-        let left = self.objectives.iter().zip(&self.model.trackers);
-        let left = left
-            .filter(|(objective, _)| objective.throughput_per_second.is_none())
-            .map(|(objective, tracker)| tracker.budget.cautious_left(objective))
-            .fold(1.0, f64::min);
+        let left = self.least_left(|objective| objective.throughput_per_second.is_none());
         (MOST_COVER - COVER_SLOPE * left).clamp(LEAST_COVER, MOST_COVER)
     }
 
     /// Loads that a new size should be good for: what the last half hour brought, or what was declared.
     #[must_use]
     pub fn loads(&self) -> Vec<Load> {
-        let declared = self
-            .objectives
-            .iter()
-            .filter_map(|objective| objective.throughput_per_second);
-        let mut loads: Vec<Load> = declared.map(Load::known).collect();
-        if self
-            .objectives
-            .iter()
-            .any(|objective| objective.throughput_per_second.is_none())
-        {
-            let quantile = |share: f64| {
-                self.around(
-                    self.model.forecast.load_quantile(share),
-                    self.model.forecast.load_quantile(share),
-                )
-            };
-            loads.extend([0.1, 0.3, 0.5, 0.7, 0.9, 1.0].map(quantile));
+        let mut loads: Vec<Load> = self.declared().map(Load::known).collect();
+        if loads.len() < self.objectives.len() {
+            let quantiles = [0.1, 0.3, 0.5, 0.7, 0.9, 1.0].map(|share| self.model.forecast.load_quantile(share));
+            loads.extend(quantiles.map(|load| self.around(load, load)));
         }
         loads
+    }
+
+    /// Loads that were declared, in requests per second.
+    fn declared(&self) -> impl Iterator<Item = f64> {
+        self.objectives
+            .iter()
+            .filter_map(|objective| objective.throughput_per_second)
     }
 
     /// Remarks.
     #[must_use]
     pub fn flags(&self) -> Vec<Flag> {
-        let declared = || {
-            self.objectives
-                .iter()
-                .filter_map(|objective| objective.throughput_per_second)
-        };
         let live = self.model.forecast.present();
+        let far = EXTRAPOLATED * self.model.highest_load;
         let mut flags = Vec::new();
-        if self.model.forecast.known() && declared().any(|load| load > EXTRAPOLATED * self.model.highest_load) {
+        if self.model.forecast.known() && self.declared().any(|load| load > far) {
             flags.push(Flag::Extrapolated);
         }
-        if declared().any(|load| live > 1.05 * load) {
+        if self.declared().any(|load| live > 1.05 * load) {
             flags.push(Flag::ThroughputExceeded);
         }
         flags
@@ -244,8 +230,13 @@ impl<'a> Context<'a> {
     /// Share of the error budget that is left, of the worst objective.
     #[must_use]
     pub fn budget_left(&self) -> f64 {
+        self.least_left(|_| true)
+    }
+
+    fn least_left(&self, of: impl Fn(&Objective) -> bool) -> f64 {
         let left = self.objectives.iter().zip(&self.model.trackers);
-        left.map(|(objective, tracker)| tracker.budget.cautious_left(objective))
+        left.filter(|(objective, _)| of(objective))
+            .map(|(objective, tracker)| tracker.budget.cautious_left(objective))
             .fold(1.0, f64::min)
     }
 

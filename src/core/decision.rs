@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use valence_webhook::Rollout;
 
 use super::observation::Resources;
 use super::units::{Bytes, Cores};
@@ -18,6 +19,8 @@ pub struct Bounds {
     pub containers: BTreeMap<String, ContainerBounds>,
     /// Whether a PodDisruptionBudget covers the pods, so that one replica could not be drained.
     pub disruption_budget: bool,
+    /// How its pods are replaced when their template changes.
+    pub rollout: Rollout,
     /// Whether decisions are applied to the Deployment; otherwise they are recommendations that pods do not follow.
     pub live: bool,
 }

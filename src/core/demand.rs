@@ -3,7 +3,8 @@
 //! Recursive least squares with exponential forgetting (Ljung, "System Identification", 2nd ed., section 11.2), kept as
 //! faded sums of the normal equations. Two things differ from the textbook, both heuristics: a faded pseudo-observation
 //! at the origin keeps u0 from drifting while the load stands still, and an observation far from the line is held back
-//! until five in a row lie on the same side of it while the load stands still (then the application has changed: drift).
+//! until eight in a row say the same of it while the load stands still (then the application has changed: drift). The same:
+//! code that needs more needs it of every request, while CPU that a busy node withholds is missing now more, now less.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,11 @@ const ORIGIN_WEIGHT: f64 = 0.5;
 const GATE: f64 = 4.0;
 /// Outliers of one sign in a row that mean drift, each counted by its trust: while the load moves, a CPU figure that lags
 /// behind it lies on one side of the line without any change of the application.
-const DRIFT_RUN: f64 = 5.0;
+const DRIFT_RUN: f64 = 8.0;
+/// How far outliers of one change may lie apart, as the ratio of the largest to the smallest multiple of the line.
+const SAME: f64 = 1.5;
+/// Weight of an outlier that says something else than those before it: should they go on, the line follows in the end.
+const ERRATIC: f64 = 0.1;
 /// Observations after a change until which the old line is scaled: so few lie too close together for a line of their own.
 const SCALED: f64 = 40.0;
 /// Observations before the line is used.
@@ -33,6 +38,9 @@ pub struct Demand {
     spread: f64,
     /// Run of outliers, trust weighted: positive when CPU lies above the line.
     run: f64,
+    /// Smallest and largest multiple of the line in that run.
+    #[serde(skip)]
+    span: (f64, f64),
     observations: f64,
     /// The line before the application changed: idle and per request; its shape is kept while the new one is scaled.
     before: Option<(f64, f64)>,
@@ -45,7 +53,7 @@ pub enum Learnt {
     Taken,
     /// It lay too far off and was held back.
     HeldBack,
-    /// It was the fifth far off on one side: the line starts anew from here.
+    /// It was the last of many far off on one side: the line starts anew from here.
     Drift,
 }
 
@@ -60,7 +68,7 @@ impl Demand {
             let predicted = self.cpu(load);
             let residual = (cpu - predicted) / predicted.max(1e-3);
             if residual.abs() > GATE * self.spread.max(0.04) {
-                return self.outlier(load, cpu, trust * residual.signum());
+                return self.outlier(load, cpu, trust * residual.signum(), cpu / predicted.max(1e-3));
             }
             self.spread += 0.1 * trust * (residual.abs() - self.spread);
         }
@@ -125,12 +133,20 @@ impl Demand {
         self.observations += trust;
     }
 
-    fn outlier(&mut self, load: f64, cpu: f64, weight: f64) -> Learnt {
-        self.run = if self.run * weight > 0.0 {
-            self.run + weight
+    /// An outlier at `multiple` times the line, with its trust signed by the side that it lies on.
+    fn outlier(&mut self, load: f64, cpu: f64, weight: f64, multiple: f64) -> Learnt {
+        let (least, most) = (self.span.0.min(multiple), self.span.1.max(multiple));
+        let goes_on = self.run * weight > 0.0;
+        if goes_on && most <= SAME * least {
+            self.run += weight;
+            self.span = (least, most);
         } else {
-            weight
-        };
+            if goes_on {
+                self.take(load, cpu, ERRATIC * weight.abs());
+            }
+            self.run = weight;
+            self.span = (multiple, multiple);
+        }
         if self.run.abs() < DRIFT_RUN {
             return Learnt::HeldBack;
         }
@@ -199,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn one_outlier_changes_nothing_and_five_mean_drift() {
+    fn one_outlier_changes_nothing_and_eight_mean_drift() {
         let mut demand = Demand::default();
         (0..50).for_each(|_| {
             demand.learn(50.0, 0.5, 1.0);
@@ -208,7 +224,7 @@ mod tests {
         assert_eq!(demand.learn(50.0, 2.0, 1.0), Learnt::HeldBack);
         assert!((demand.cpu(50.0) - before).abs() < 1e-12);
         demand.learn(50.0, 0.5, 1.0);
-        let last = (0..5).map(|_| demand.learn(50.0, 0.75, 1.0)).last();
+        let last = (0..8).map(|_| demand.learn(50.0, 0.75, 1.0)).last();
         assert_eq!(last, Some(Learnt::Drift));
         (0..5).for_each(|_| {
             demand.learn(50.0, 0.75, 1.0);
@@ -225,8 +241,21 @@ mod tests {
         let moving: Vec<Learnt> = (0..20).map(|_| demand.learn(80.0, 0.5, 0.2)).collect();
         assert_eq!(moving.iter().position(|learnt| *learnt == Learnt::Drift), None);
         assert!((demand.cpu(50.0) - 0.5).abs() < 0.01, "{}", demand.cpu(50.0));
-        let settled: Vec<Learnt> = (0..5).map(|_| demand.learn(50.0, 0.75, 1.0)).collect();
+        let settled: Vec<Learnt> = (0..8).map(|_| demand.learn(50.0, 0.75, 1.0)).collect();
         assert_eq!(settled.last(), Some(&Learnt::Drift));
+    }
+
+    #[test]
+    fn cpu_that_a_starved_node_withholds_is_no_drift() {
+        let mut demand = Demand::default();
+        (0..50).for_each(|_| {
+            demand.learn(50.0, 0.5, 1.0);
+        });
+        let withheld = [0.4, 0.2, 0.35, 0.15, 0.3, 0.1].iter().cycle();
+        let learnt: Vec<Learnt> = withheld.take(40).map(|cpu| demand.learn(50.0, *cpu, 1.0)).collect();
+        assert!(!learnt.contains(&Learnt::Drift), "{learnt:?}");
+        // It follows all the same, should it go on for ever.
+        assert!(demand.cpu(50.0) < 0.5);
     }
 
     proptest! {

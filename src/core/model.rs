@@ -20,6 +20,11 @@ use super::window::{ContainerWindow, Window};
 
 /// Least trust in a pair of load and CPU while the demand is not known: a rough line is better than none.
 const FIRST_TRUST: f64 = 0.5;
+/// Length of a window over the scrape interval from which on it is late, and how far its CPU is trusted then.
+const LATE: f64 = 1.5;
+const LATE_TRUST: f64 = 0.2;
+/// Time for which code counts as new, in seconds.
+const NEW_SECONDS: f64 = 900.0;
 /// Limit in cores assumed of a container with neither limit nor request.
 const UNKNOWN_LIMIT: f64 = 1.0;
 /// What a table keeps of its weight when the pods have another size.
@@ -70,6 +75,8 @@ pub struct Model {
     pub since: f64,
     /// Last change of the application, in seconds since the Unix epoch; 0 if none.
     pub drift_at: f64,
+    /// Last change of its template, in seconds since the Unix epoch; 0 if none.
+    pub changed_at: f64,
     /// Highest load seen, in requests per second.
     pub highest_load: f64,
     /// Most cores that a pod was seen to use.
@@ -226,6 +233,12 @@ impl Model {
         settings.scrape_interval_seconds + settings.decision_interval_seconds + self.starting.seconds()
     }
 
+    /// Whether the code changed so lately that what held for the one before says little about it.
+    #[must_use]
+    pub fn is_new(&self, now: f64) -> bool {
+        self.changed_at > 0.0 && now - self.changed_at < NEW_SECONDS
+    }
+
     /// Objectives changed: what was learnt about those that stay is kept, and the latencies of a percentile that stays.
     pub fn match_objectives(&mut self, before: &[Objective], after: &[Objective]) {
         let old = std::mem::take(&mut self.trackers);
@@ -253,6 +266,7 @@ impl Model {
         self.template.clone_from(&observation.template);
         if changed {
             self.drift(observation.at_seconds);
+            self.changed_at = observation.at_seconds;
             self.memories.values_mut().for_each(Memory::forget);
         }
         changed
@@ -281,6 +295,9 @@ impl Model {
             self.loads.pop_front();
         }
         let (load, trust) = paired(&self.loads, window.at, settings.cpu_lag_seconds);
+        // A machine that cannot keep up with scraping does not tell CPU in time either.
+        let late = window.seconds > LATE * settings.scrape_interval_seconds;
+        let trust = if late { LATE_TRUST * trust } else { trust };
         let mut drifted = false;
         for (name, container) in &window.containers {
             let demand = self.demands.entry(name.clone()).or_default();

@@ -25,6 +25,8 @@ pub struct Observation {
     pub template: String,
     /// Replicas that the Deployment asks for now.
     pub desired_replicas: u32,
+    /// Whether pods of two revisions stand side by side, be they of the same software or not.
+    pub rolling_out: bool,
 }
 
 /// One pod in a window.

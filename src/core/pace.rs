@@ -57,6 +57,11 @@ impl Pace {
         most.max(ask.current - step)
     }
 
+    /// Notes that somebody else has made the number grow, such as admission at the beginning of a rollout.
+    pub fn raised(&mut self, now: f64) {
+        self.out_at = now;
+    }
+
     /// When the number last grew, in seconds since the Unix epoch; 0 if never.
     #[must_use]
     pub fn out_at(&self) -> f64 {

@@ -20,12 +20,14 @@ const MOST_BY_LOAD: f64 = 2.0;
 const SIZE_LEARNING: f64 = 3.0;
 /// The same while the objective is violated: a larger size may be the cure.
 const SIZE_LEARNING_VIOLATED: f64 = 0.75;
-/// Share of the pods that a rolling update leaves.
-const ROLLING: f64 = 0.75;
 /// How many times the usual saving a smaller size must promise: it may cost the objective, a larger one only money.
 const SMALLER: f64 = 2.0;
 /// Requests that differ by less than this factor are the same, such as those of a plan that changes memory alone.
 const SAME: f64 = 1.01;
+/// Utilisation below which new code is not taken on account of latency alone.
+const NEW_UTILISATION: f64 = 0.5;
+/// How long new code must have been measured before anything shrinks, in learning times.
+const NEW_LEARNING: f64 = 3.5;
 /// Time between two looks for a better pod size, in seconds.
 const SIZE_LOOK_SECONDS: f64 = 60.0;
 
@@ -67,6 +69,9 @@ impl Planner {
         } else {
             self.replicas.unwrap_or(desired)
         };
+        if self.replicas.is_some_and(|decided| decided < current) {
+            self.pace.raised(context.now);
+        }
         let violated = context.violated && state != ModelState::MetricsMissing;
         let caution = Caution {
             state,
@@ -112,6 +117,14 @@ impl Planner {
 
     /// The utilisation that held before this violation, while one lasts; otherwise it is brought up to date.
     fn trusted(&mut self, context: &Context<'_>, state: ModelState, violated: bool) -> Option<f64> {
+        if context.model.is_new(context.now) {
+            let caution = Caution {
+                state,
+                trusted: violated.then_some(NEW_UTILISATION),
+            };
+            self.trusted = context.safe_live(caution);
+            return caution.trusted;
+        }
         if violated || self.reaction.active() {
             return (self.trusted > 0.0).then_some(self.trusted);
         }
@@ -204,7 +217,8 @@ impl Planner {
         }
         let may_shrink = matches!(state, ModelState::Confident | ModelState::Unattainable)
             && (!violated || state == ModelState::Unattainable)
-            && context.model.window.as_ref().is_some_and(|window| window.starting == 0);
+            && context.model.window.as_ref().is_some_and(|window| window.starting == 0)
+            && context.now - context.model.changed_at >= NEW_LEARNING * context.settings.learning_seconds;
         let hold_seconds = context.settings.scale_in_hold_seconds;
         let decided = self.pace.decide(&Ask {
             now: context.now,
@@ -217,12 +231,11 @@ impl Planner {
         (decided.clamp(least, most), if held { Bound::State } else { bound })
     }
 
-    /// A rolling update takes up to a quarter of the pods away (the default of `maxUnavailable`): so many more are needed,
-    /// unless each comes back larger.
+    /// While a rolling update takes pods away so many more are needed, unless each comes back larger.
     fn while_rolling(&self, context: &Context<'_>, wanted: u32) -> u32 {
         let rolling = context.bounds.live && context.model.window.as_ref().is_some_and(|window| window.rolling);
         if rolling && !self.grows(context) {
-            (f64::from(wanted) / ROLLING).ceil() as u32
+            context.bounds.rollout.with_headroom(wanted)
         } else {
             wanted
         }
@@ -248,11 +261,11 @@ impl Planner {
 
     fn resize(&mut self, context: &Context<'_>, caution: Caution, violated: bool) {
         let model = context.model;
-        if context.work.is_none() || model.request <= 0.0 {
+        if context.work.is_none() || model.request <= 0.0 || !self.due(context, caution.state, violated) {
             return;
         }
+        self.looked_at = context.now;
         let loads = context.loads();
-        let safe = context.safe_for_all(model.request, model.limit, caution);
         let question = Question {
             context,
             caution,
@@ -260,23 +273,21 @@ impl Planner {
             present: Size {
                 request: model.request,
                 limit: model.limit,
-                safe,
+                safe: context.safe_for_all(model.request, model.limit, caution),
                 budget_left: context.budget_left(),
             },
         };
-        if self.due(context, caution.state, violated) {
-            self.looked_at = context.now;
-            let least = context.settings.least_saving;
-            let wanted = |proposal: &Proposal| {
-                let grows = proposal.request > SAME * model.request;
-                let shrinks = SAME * proposal.request < model.request;
-                proposal.saving >= if shrinks { SMALLER * least } else { least } && (grows || !violated)
-            };
-            if let Some(proposal) = question.propose(context.now).filter(wanted) {
-                let before = Plan::of_all(&self.containers(context), context.now);
-                self.larger = (SAME * proposal.request < model.request).then_some(before);
-                self.resized(proposal.plan, context.now);
-            }
+        let least = context.settings.least_saving;
+        let shrinks = |proposal: &Proposal| SAME * proposal.request < model.request;
+        let wanted = |proposal: &Proposal| {
+            let grows = proposal.request > SAME * model.request;
+            let saving = if shrinks(proposal) { SMALLER * least } else { least };
+            proposal.saving >= saving && (grows || !violated)
+        };
+        if let Some(proposal) = question.propose(context.now).filter(wanted) {
+            let before = Plan::of_all(&self.containers(context), context.now);
+            self.larger = shrinks(&proposal).then_some(before);
+            self.resized(proposal.plan, context.now);
         }
     }
 

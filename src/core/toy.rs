@@ -173,6 +173,7 @@ impl Toy {
             pods: self.pods.iter().map(|pod| self.pod(pod, kill)).collect(),
             template: self.template.clone(),
             desired_replicas: self.replicas(),
+            rolling_out: false,
         }
     }
 

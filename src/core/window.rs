@@ -21,7 +21,7 @@ pub struct Window {
     pub ready: u32,
     /// Pods on their way.
     pub starting: u32,
-    /// Whether pods of two templates or sizes stand side by side: a rolling update is under way.
+    /// Whether pods of two revisions, templates or sizes stand side by side: a rolling update is under way.
     pub rolling: bool,
     /// Replicas that the Deployment asks for.
     pub desired: u32,
@@ -89,7 +89,7 @@ impl Window {
                 .iter()
                 .filter(|pod| pod.phase == PodPhase::Starting)
                 .count() as u32,
-            rolling: rolling(observation),
+            rolling: observation.rolling_out || rolling(observation),
             desired: observation.desired_replicas,
             trust: trust(observation, &ready, warm_since),
             pod_load: pod_load(&told),
@@ -265,6 +265,7 @@ mod tests {
             pods,
             template: "a".into(),
             desired_replicas: 2,
+            rolling_out: false,
         }
     }
 

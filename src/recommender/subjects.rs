@@ -198,6 +198,7 @@ fn bounds(wishes: &Wishes, deployment: &Deployment, disruption_budget: bool) -> 
             .map(|container| (container.name.clone(), container_bounds(wishes, &container.name)))
             .collect(),
         disruption_budget,
+        rollout: valence_webhook::rollout_of(deployment),
         live: wishes.configure,
     }
 }

@@ -204,6 +204,7 @@ impl Scraper {
             pods: Vec::with_capacity(subject.pods.len()),
             template: subject.template.clone(),
             desired_replicas: subject.desired_replicas,
+            rolling_out: is_rolling_out(subject),
         };
         let mut failures = Vec::new();
         let (mut began, mut ended) = (0.0, 0.0);
@@ -279,6 +280,14 @@ impl Scraper {
             })
             .collect()
     }
+}
+
+/// Whether pods of two revisions are there, those aside that leave.
+fn is_rolling_out(subject: &Subject) -> bool {
+    let staying = subject.pods.iter().filter(|pod| pod.is_staying());
+    let mut revisions = staying.map(|pod| &pod.template_hash);
+    let first = revisions.next();
+    revisions.any(|revision| Some(revision) != first)
 }
 
 fn ended_per_second(window: &Window) -> f64 {

@@ -125,6 +125,12 @@ impl PodSummary {
     #[must_use]
     pub fn is_current(&self, template: &str) -> bool {
         let is_of_it = self.template_hash.as_deref().is_none_or(|own| own == template);
-        is_of_it && self.phase != PodPhase::Terminating
+        is_of_it && self.is_staying()
+    }
+
+    /// Whether nobody has asked it to leave.
+    #[must_use]
+    pub fn is_staying(&self) -> bool {
+        self.phase != PodPhase::Terminating
     }
 }

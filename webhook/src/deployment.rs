@@ -1,10 +1,12 @@
 //! Deployments: their replicas, and a record of the number that was asked for.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 use serde_json::json;
 
 use crate::admission::Context;
+use crate::headroom::Rollout;
 use crate::notices::Reason;
 use crate::outcome::Outcome;
 use crate::plans::{Plan, names};
@@ -32,9 +34,12 @@ pub fn admit(context: &Context<'_>, request: &Request<'_, Deployment<'_>>, revie
     let annotation = |key: &str| metadata.and_then(|metadata| metadata.annotation(key));
     let workload = Workload::new(context.plans, request.namespace(), name, &labels, annotation);
     workload.report_invalid(&mut outcome);
+    // The request that starts a rollout. The whole of it is read to see that, once, and only where it matters.
+    let changes = LazyCell::new(|| template_changes(review));
     let mut asked = asked(object, request.old_object.as_ref());
-    // The request that starts a rollout. The whole of it is read to see that, which is done only where it matters.
-    asked.rolling_out |= shrinks(&workload, asked) && template_changes(review) != Some(false);
+    let begins = beginning(object, &workload, asked).filter(|_| *changes == Some(true));
+    asked.rolling_out |= shrinks(&workload, asked) && *changes != Some(false);
+    asked.begins = begins;
     let records = Records::read(object, request.old_object.as_ref()).or_of(workload.plan.as_deref());
     if workload.is_live() {
         set(&workload, asked, &records, metadata, &mut outcome);
@@ -42,9 +47,19 @@ pub fn admit(context: &Context<'_>, request: &Request<'_, Deployment<'_>>, revie
         release(&workload, asked, &records, metadata, &mut outcome);
     }
     if workload.is_selected() {
-        name_port(context, &workload, request, review, &mut outcome);
+        name_port(context, &workload, request, || *changes == Some(true), &mut outcome);
     }
     outcome
+}
+
+/// How the pods would be replaced, were the template to change: where that makes a difference to the replicas, and no other
+/// rollout is under way whose headroom the replicas hold already.
+fn beginning(object: &Deployment<'_>, workload: &Workload<'_>, asked: Asked) -> Option<Rollout> {
+    if asked.before.is_none() || asked.rolling_out {
+        return None;
+    }
+    let begins = Some(rollout::rollout_asked(object));
+    (wanted(workload, Asked { begins, ..asked }) > wanted(workload, asked)).then_some(begins?)
 }
 
 /// Gives the port that Envoy will front a name, so that Services can be led to Envoy by it.
@@ -54,7 +69,7 @@ fn name_port(
     context: &Context<'_>,
     workload: &Workload<'_>,
     request: &Request<'_, Deployment<'_>>,
-    review: &[u8],
+    template_changes: impl Fn() -> bool,
     outcome: &mut Outcome,
 ) {
     let Some(new) = template(&request.object) else {
@@ -65,7 +80,7 @@ fn name_port(
     };
     let old = template(&request.old_object);
     let before = old.and_then(|old| unnamed.name_in(old));
-    if before.is_some() || old.is_none() || template_changes(review) == Some(true) {
+    if before.is_some() || old.is_none() || template_changes() {
         unnamed.patch(before, new, &mut outcome.patch);
     } else {
         outcome.warn(format!(
@@ -124,6 +139,7 @@ fn asked(object: &Deployment<'_>, old: Option<&Deployment<'_>>) -> Asked {
         replicas: replicas(object),
         before: old.map(replicas),
         rolling_out: rollout::is_paused(object) || old.is_some_and(rollout::was_rolling_out),
+        begins: None,
     }
 }
 
@@ -180,7 +196,7 @@ fn set(
     let original = records.asked_for(asked);
     if set != asked.replicas {
         outcome.patch.add("/spec/replicas", set);
-        if records.effective != Some(asked.replicas) {
+        if records.effective != Some(asked.replicas) || asked.begins.is_some() {
             explain(workload, asked, set, outcome);
         }
     }

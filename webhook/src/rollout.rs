@@ -1,8 +1,10 @@
-//! Whether pods of an older revision of a Deployment may still run.
+//! Whether pods of an older revision of a Deployment may still run, and how they are replaced.
 
 use k8s_openapi::api::apps::v1 as apps;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::view;
+use crate::headroom::{Amount, Rollout};
+use crate::view::{self, PortReference};
 
 /// Whether a Deployment, as the watch last saw it, is paused or not through with its last change yet.
 #[must_use]
@@ -32,6 +34,51 @@ pub(crate) fn was_rolling_out(old: &view::Deployment<'_>) -> bool {
         updated: status.and_then(|status| status.updated_replicas).unwrap_or_default(),
     }
     .is_under_way()
+}
+
+/// How a Deployment, as the watch last saw it, replaces its pods.
+#[must_use]
+pub fn rollout_of(deployment: &apps::Deployment) -> Rollout {
+    let strategy = deployment.spec.strategy.as_ref();
+    let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
+    let amount = |value: &IntOrString| match value {
+        IntOrString::Int(pods) => u32::try_from(*pods).ok().map(Amount::Pods),
+        IntOrString::String(text) => Amount::parse(text),
+    };
+    rollout(
+        strategy.and_then(|strategy| strategy.type_.as_deref()),
+        rolling
+            .and_then(|rolling| rolling.max_unavailable.as_ref())
+            .and_then(amount),
+        rolling.and_then(|rolling| rolling.max_surge.as_ref()).and_then(amount),
+    )
+}
+
+/// The same of a Deployment in a review.
+pub(crate) fn rollout_asked(deployment: &view::Deployment<'_>) -> Rollout {
+    let strategy = deployment.spec.as_ref().and_then(|spec| spec.strategy.as_ref());
+    let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
+    let amount = |value: &PortReference<'_>| match value {
+        PortReference::Number(pods) => u32::try_from(*pods).ok().map(Amount::Pods),
+        PortReference::Name(text) => Amount::parse(text),
+    };
+    rollout(
+        strategy.and_then(|strategy| strategy.type_.as_deref()),
+        rolling
+            .and_then(|rolling| rolling.max_unavailable.as_ref())
+            .and_then(amount),
+        rolling.and_then(|rolling| rolling.max_surge.as_ref()).and_then(amount),
+    )
+}
+
+fn rollout(kind: Option<&str>, unavailable: Option<Amount>, surge: Option<Amount>) -> Rollout {
+    if kind == Some("Recreate") {
+        return Rollout::Recreate;
+    }
+    Rollout::Rolling {
+        unavailable: unavailable.unwrap_or(Amount::DEFAULT),
+        surge: surge.unwrap_or(Amount::DEFAULT),
+    }
 }
 
 /// Whether a Deployment is paused.
@@ -76,6 +123,21 @@ mod tests {
         let seen = was_rolling_out(&serde_json::from_str(&text).unwrap());
         assert_eq!(is_rolling_out(&serde_json::from_value(object).unwrap()), seen);
         seen
+    }
+
+    #[test]
+    fn the_strategy_is_read_alike_from_the_watch_and_from_a_review() {
+        let read = |strategy: Value| {
+            let object = json!({"spec": {"selector": {}, "template": {}, "strategy": strategy}});
+            let asked = rollout_asked(&serde_json::from_str(&object.to_string()).unwrap());
+            assert_eq!(rollout_of(&serde_json::from_value(object).unwrap()), asked);
+            asked
+        };
+        assert_eq!(read(Value::Null), Rollout::default());
+        assert_eq!(read(json!({"type": "Recreate"})), Rollout::Recreate);
+        let some = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": "50%"}});
+        let (unavailable, surge) = (Amount::Pods(1), Amount::Percent(50));
+        assert_eq!(read(some), Rollout::Rolling { unavailable, surge });
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub fn admit(context: &Context<'_>, request: &Request<'_, Scale<'_>>) -> Outcome
         replicas: replicas(request.object.as_ref()),
         before: Some(replicas(request.old_object.as_ref())),
         rolling_out: is_rolling_out(&deployment),
+        begins: None,
     };
     if !workload.is_live() {
         release(&workload, asked, &deployment, &mut outcome);

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::Controller;
+use super::{Controller, MOST_REPLICAS};
 use crate::cluster::{Phase, World};
 
 /// The parameters of the controller manager and of `spec.behavior`, at their defaults.
@@ -33,7 +33,7 @@ impl HpaSettings {
         Self {
             target,
             min_replicas,
-            max_replicas: 200,
+            max_replicas: MOST_REPLICAS,
             sync_seconds: 15.0,
             tolerance: 0.1,
             scale_down_seconds: 300.0,
@@ -274,7 +274,10 @@ mod tests {
 
     #[test]
     fn scale_up_is_immediate_and_bounded_by_four_pods_or_double() {
-        let settings = HpaSettings::at(0.5, 2);
+        let settings = HpaSettings {
+            max_replicas: 200,
+            ..HpaSettings::at(0.5, 2)
+        };
         let mut behaviour = Behaviour::default();
         assert_eq!(behaviour.apply(&settings, 2, 20, 0.0), 6);
         assert_eq!(behaviour.apply(&settings, 6, 20, 5.0), 6);

@@ -18,6 +18,9 @@ pub use vpa::{Vpa, VpaControls};
 
 use crate::cluster::World;
 
+/// Most replicas that anybody may ask for: more than any load of the suite needs.
+pub const MOST_REPLICAS: u32 = 5000;
+
 /// Something that scales the Deployment.
 pub trait Controller: Send {
     /// Time between two calls of [`Controller::act`], in seconds: a multiple of the tick.
@@ -32,6 +35,12 @@ pub trait Controller: Send {
 
     /// Looks at what can be measured and acts.
     fn act(&mut self, world: &mut World, now: f64);
+
+    /// The replicas that a Deployment of `replicas` gets when its template changes, from whoever sees the change before it is
+    /// written: most see it afterwards.
+    fn admit(&self, replicas: u32) -> u32 {
+        replicas
+    }
 
     /// How the bound of latency has held, for a controller that has one.
     fn coverage(&self) -> Option<Coverage> {

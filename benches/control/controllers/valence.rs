@@ -9,8 +9,9 @@ use valence::core::objective::Objective;
 use valence::core::observation::{ContainerObservation, Observation, PodObservation, PodPhase, Resources};
 use valence::core::units::{Bytes, Cores};
 use valence::core::{Advisor, Settings};
+use valence_webhook::Rollout;
 
-use super::Controller;
+use super::{Controller, MOST_REPLICAS};
 use crate::cluster::{Member, Phase, Size, World};
 
 /// Name of the application's container.
@@ -37,6 +38,7 @@ pub struct Valence {
     scraped: BTreeMap<u64, (Vec<u64>, u64, u64, Option<f64>)>,
     bound: Option<(u32, Vec<(f64, f64)>)>,
     coverage: Coverage,
+    planned: Option<u32>,
     trace: bool,
 }
 
@@ -51,7 +53,7 @@ impl Valence {
         };
         let bounds = Bounds {
             min_replicas: Some(min_replicas),
-            max_replicas: Some(200),
+            max_replicas: Some(MOST_REPLICAS),
             live: true,
             ..Bounds::default()
         };
@@ -63,6 +65,7 @@ impl Valence {
             scraped: BTreeMap::new(),
             bound: None,
             coverage: Coverage::default(),
+            planned: None,
             trace: false,
         }
     }
@@ -111,6 +114,7 @@ impl Valence {
             pods,
             template: format!("v{}", world.deployment.version),
             desired_replicas: world.deployment.replicas,
+            rolling_out: false,
         }
     }
 
@@ -251,6 +255,7 @@ impl Controller for Valence {
                 decision.explanation.inputs,
             );
         }
+        self.planned = decision.replicas;
         if let Some(resources) = decision.containers.get(CONTAINER) {
             world.resize(decided(world.deployment.size, resources));
         }
@@ -258,6 +263,12 @@ impl Controller for Valence {
             world.scale(replicas);
         }
         self.keep_bound(world);
+    }
+
+    fn admit(&self, replicas: u32) -> u32 {
+        // The webhook's part: the plan with headroom, and never fewer than run.
+        let planned = Rollout::default().with_headroom(self.planned.unwrap_or(replicas));
+        planned.max(replicas)
     }
 
     fn coverage(&self) -> Option<Coverage> {

@@ -32,7 +32,7 @@ impl std::fmt::Display for TraceError {
 
 impl std::error::Error for TraceError {}
 
-/// Reads a file of requests per second, one line a second; empty lines are passed over.
+/// Reads a file of requests per second, one line a second; empty lines, and whatever follows a `#`, are passed over.
 ///
 /// # Errors
 /// When the file cannot be read, has no rates, or a line is no finite, non-negative number.
@@ -42,9 +42,11 @@ pub fn read(path: &Path) -> Result<Load, TraceError> {
 
 fn parse(text: &str) -> Result<Load, TraceError> {
     let rates = text
+        .trim_start_matches('\u{feff}')
         .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim())
         .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
+        .filter(|(_, line)| !line.is_empty())
         .map(|(index, line)| rate(index + 1, line))
         .collect::<Result<Vec<_>, _>>()?;
     if rates.is_empty() {
@@ -55,7 +57,7 @@ fn parse(text: &str) -> Result<Load, TraceError> {
 }
 
 fn rate(number: usize, line: &str) -> Result<f64, TraceError> {
-    match line.trim().parse::<f64>() {
+    match line.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate >= 0.0 => Ok(rate),
         _ => Err(TraceError::Line {
             number,
@@ -76,6 +78,12 @@ mod tests {
             parse("157\n158.5\n\n159\n").unwrap(),
             Load::new(vec![157.0, 158.5, 159.0])
         );
+    }
+
+    #[test]
+    fn comments_and_the_ways_of_other_systems_are_passed_over() {
+        let text = "\u{feff}# a trace\r\n157\r\n158.5 # peak\r\n\r\n1e2\r\n";
+        assert_eq!(parse(text).unwrap(), Load::new(vec![157.0, 158.5, 100.0]));
     }
 
     #[test]

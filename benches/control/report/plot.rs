@@ -15,6 +15,9 @@ const COLOURS: [&str; 11] = [
     "#000000",
 ];
 
+/// How far above the first course anything is drawn, as a factor of its highest.
+const CUT: f64 = 2.0;
+
 struct Panel<'a> {
     title: &'a str,
     lines: Vec<(&'static str, f64, &'a [f64])>,
@@ -53,13 +56,13 @@ pub fn svg(scenario: &Scenario, courses: &[(String, &Series)]) -> String {
             title: "pods ready",
             lines: of(|series| &series.ready),
             mark: None,
-            most: f64::INFINITY,
+            most: legible(courses, |series| &series.ready),
         },
         Panel {
             title: "cores requested",
             lines: of(|series| &series.requested_cores),
             mark: None,
-            most: f64::INFINITY,
+            most: legible(courses, |series| &series.requested_cores),
         },
         Panel {
             title: "p99 of a minute, seconds",
@@ -76,6 +79,16 @@ pub fn svg(scenario: &Scenario, courses: &[(String, &Series)]) -> String {
     text
 }
 
+/// Up to where a number is drawn, by the first course: one that is far beyond the others would squeeze them all.
+fn legible(courses: &[(String, &Series)], number: fn(&Series) -> &Vec<f64>) -> f64 {
+    let first = courses
+        .first()
+        .map(|(_, series)| number(series).iter().copied().fold(0.0, f64::max));
+    first
+        .filter(|most| *most > 0.0)
+        .map_or(f64::INFINITY, |most| CUT * most)
+}
+
 fn colour(index: usize) -> &'static str {
     COLOURS[index % COLOURS.len()]
 }
@@ -86,13 +99,19 @@ fn thickness(name: &str) -> f64 {
 
 fn draw(text: &mut String, panel: &Panel, top: f64) {
     let values = panel.lines.iter().flat_map(|(_, _, line)| line.iter().copied());
-    let highest = values.chain(panel.mark).fold(0.0, f64::max).min(panel.most) * 1.05;
+    let highest = values.chain(panel.mark).fold(0.0, f64::max);
+    let cut = if highest > panel.most {
+        format!(", cut off at {} (up to {})", label(panel.most), label(highest))
+    } else {
+        String::new()
+    };
+    let highest = highest.min(panel.most) * 1.05;
     let highest = if highest > 0.0 { highest } else { 1.0 };
     let (bottom, right) = (top + PANEL, WIDTH - RIGHT);
     let y = |value: f64| bottom - PANEL * value.min(highest) / highest;
     let _ = writeln!(
         text,
-        "<text x=\"{LEFT}\" y=\"{:.0}\" fill=\"#444\">{}</text>",
+        "<text x=\"{LEFT}\" y=\"{:.0}\" fill=\"#444\">{}{cut}</text>",
         top - 6.0,
         panel.title
     );

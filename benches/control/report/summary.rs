@@ -1,13 +1,10 @@
 //! What is kept of a run, and of all runs.
 
 use crate::cluster::Record;
-use crate::contestants::Contestant;
+use crate::contestants::{Contestant, FEASIBLE_SHARE};
 use crate::controllers::Coverage;
 use crate::scenario::Scenario;
 use crate::simulation::Outcome;
-
-/// Share of the runs that must keep the objective for a controller to count as feasible.
-pub const FEASIBLE_SHARE: f64 = 0.95;
 
 const GIBIBYTE: f64 = 1024.0 * 1024.0 * 1024.0;
 

@@ -1,6 +1,6 @@
 //! Deployments and their scale.
 
-use super::{Metadata, Pod, view};
+use super::{Metadata, Pod, PortReference, Text, view};
 use crate::reader::quick;
 
 view! {
@@ -22,8 +22,30 @@ view! {
         replicas: i64,
         /// Whether rollouts are held back.
         paused: bool,
+        /// How pods are replaced.
+        strategy: DeploymentStrategy<'a>,
         /// The template of its pods.
         template: Pod<'a>,
+    }
+}
+
+view! {
+    /// How a Deployment replaces its pods.
+    DeploymentStrategy {
+        /// `RollingUpdate` or `Recreate`.
+        type_ = "type": Text<'a>,
+        /// How many at a time.
+        rolling_update: RollingUpdate<'a>,
+    }
+}
+
+view! {
+    /// How many pods are replaced at a time.
+    RollingUpdate {
+        /// How many may be missing: a number, or a percentage as text.
+        max_unavailable: PortReference<'a>,
+        /// How many may exist beyond the replicas.
+        max_surge: PortReference<'a>,
     }
 }
 
