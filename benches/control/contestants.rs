@@ -81,6 +81,9 @@ pub const FEASIBLE_SHARE: f64 = 0.95;
 /// Pod sizes that the oracle searches through, in cores.
 const ORACLE_CORES: [f64; 8] = [0.5, 0.65, 0.8, 0.95, 1.1, 1.35, 1.6, 2.0];
 
+/// Most replicas of an autoscaler on latency, unless ten times those of the user are more.
+const LATENCY_REPLICAS: u32 = 200;
+
 /// Cores on average in a pod that grows on its node alone.
 const NODE_SHARE: f64 = 4.0;
 
@@ -174,7 +177,11 @@ impl Contestant {
             Self::HpaTuned => Box::new(Hpa::new(HpaSettings::at(target, least))),
             Self::Vpa => Box::new(Vpa::new(VpaControls::CpuAndMemory, least)),
             Self::VpaMemoryHpaCpu => Box::new(Vpa::new(VpaControls::Memory, least)),
-            Self::HpaLatency => Box::new(LatencyHpa::new(objective, least)),
+            Self::HpaLatency => Box::new(LatencyHpa::new(
+                objective,
+                least,
+                LATENCY_REPLICAS.max(10 * scenario.replicas),
+            )),
             Self::KubernetesCpuFast => Box::new(KubernetesCpu::fast(0.6)),
             Self::Autothrottle(pace) => {
                 let tower = preparation

@@ -19,10 +19,14 @@ pub struct LatencyHpa {
 }
 
 impl LatencyHpa {
-    /// One that keeps p99 at 80% of `objective_seconds`.
-    pub fn new(objective_seconds: f64, min_replicas: u32) -> Self {
+    /// One that keeps p99 at 80% of `objective_seconds`. Where more pods do not help it adds them all the same, up to
+    /// `max_replicas`.
+    pub fn new(objective_seconds: f64, min_replicas: u32, max_replicas: u32) -> Self {
         Self {
-            settings: HpaSettings::at(1.0, min_replicas),
+            settings: HpaSettings {
+                max_replicas,
+                ..HpaSettings::at(1.0, min_replicas)
+            },
             target_seconds: 0.8 * objective_seconds,
             behaviour: Behaviour::default(),
             scrapes: VecDeque::new(),
