@@ -190,6 +190,31 @@ fn bounds_of_the_user_hold() {
 }
 
 #[test]
+fn a_size_that_the_user_comes_to_forbid_is_left_at_the_next_look() {
+    let held = |cores: f64| {
+        let bounds = ContainerBounds {
+            min_cpu: Some(Cores(cores)),
+            max_cpu: Some(Cores(cores)),
+            ..ContainerBounds::default()
+        };
+        Bounds {
+            live: true,
+            containers: BTreeMap::from([("app".to_owned(), bounds)]),
+            ..Bounds::default()
+        }
+    };
+    let mut advisor = Advisor::new(vec![objective()], held(0.75), Settings::default());
+    let mut toy = Toy::new(4, 100.0);
+    toy.steps(&mut advisor, 240);
+    assert_eq!(toy.size().cpu_request, Some(Cores(0.75)));
+    for cores in [0.651, 0.833] {
+        advisor.set_bounds(held(cores));
+        toy.steps(&mut advisor, 20);
+        assert_eq!(toy.size().cpu_request, Some(Cores(cores)));
+    }
+}
+
+#[test]
 fn the_same_inputs_give_the_same_decisions() {
     let run = || {
         let (mut toy, mut advisor) = (Toy::new(8, 150.0), advisor(vec![objective()]));

@@ -261,7 +261,9 @@ impl Planner {
 
     fn resize(&mut self, context: &Context<'_>, caution: Caution, violated: bool) {
         let model = context.model;
-        if context.work.is_none() || model.request <= 0.0 || !self.due(context, caution.state, violated) {
+        let forbidden = self.is_forbidden(context);
+        let due = self.due(context, caution.state, violated, forbidden);
+        if context.work.is_none() || model.request <= 0.0 || !due {
             return;
         }
         self.looked_at = context.now;
@@ -282,7 +284,7 @@ impl Planner {
         let wanted = |proposal: &Proposal| {
             let grows = proposal.request > SAME * model.request;
             let saving = if shrinks(proposal) { SMALLER * least } else { least };
-            proposal.saving >= saving && (grows || !violated)
+            forbidden || proposal.saving >= saving && (grows || !violated)
         };
         if let Some(proposal) = question.propose(context.now).filter(wanted) {
             let before = Plan::of_all(&self.containers(context), context.now);
@@ -306,8 +308,21 @@ impl Planner {
         self.reaction.forget();
     }
 
-    /// Whether another size may be decided: some time after the last, and the longer the more often it was changed.
-    fn due(&self, context: &Context<'_>, state: ModelState, violated: bool) -> bool {
+    /// Whether the CPU request that is planned, or in force where none is, is one that its owner has come to forbid.
+    fn is_forbidden(&self, context: &Context<'_>) -> bool {
+        let Some(primary) = context.model.primary(context.settings) else {
+            return false;
+        };
+        let request = self
+            .planned(primary)
+            .map_or(context.model.request, |(request, _)| request);
+        let allowed = context.bounds.of(primary).cpu(request, 0.0);
+        request > SAME * allowed || allowed > SAME * request
+    }
+
+    /// Whether another size may be decided: some time after the last, and the longer the more often it was changed, but at
+    /// once where the owner's bounds forbid the present one.
+    fn due(&self, context: &Context<'_>, state: ModelState, violated: bool, forbidden: bool) -> bool {
         let settings = context.settings;
         let patience = settings.size_interval_seconds * f64::from(4_u32.pow(self.sizes.saturating_sub(1).min(2)));
         let since = if self.sizes == 0 {
@@ -323,7 +338,7 @@ impl Planner {
             SIZE_LEARNING
         };
         (known || violated && state != ModelState::MetricsMissing)
-            && since >= patience
+            && (forbidden || since >= patience)
             && learnt >= learning * settings.learning_seconds
             && context.now - self.looked_at >= SIZE_LOOK_SECONDS.min(settings.size_interval_seconds)
     }

@@ -99,12 +99,14 @@ impl Question<'_> {
 
     fn sizes(&self, work: &Work, primary: &str) -> impl Iterator<Item = Size> {
         let present = self.present;
-        let most = self.context.model.believed().max(present.request);
-        let ratio = self.limit_ratio();
         let bounds = self.context.bounds.of(primary);
-        let requests = FACTORS
-            .iter()
-            .map(move |factor| bounds.cpu(present.request * factor, LEAST_PRIMARY_CPU));
+        let least = bounds.min_cpu.map_or(0.0, |cpu| cpu.0);
+        let most = self.context.model.believed().max(present.request).max(least);
+        let ratio = self.limit_ratio();
+        let requests = FACTORS.iter().map(move |factor| {
+            let request = round_up(present.request * factor, 0.005);
+            bounds.cpu(request, LEAST_PRIMARY_CPU)
+        });
         requests
             .filter(move |request| *request <= most)
             .map(move |request| self.size(request, request * ratio))
@@ -122,7 +124,7 @@ impl Question<'_> {
     }
 
     fn size(&self, request: f64, limit: f64) -> Size {
-        let (request, limit) = (round_up(request, 0.005), round_up(limit, 0.005));
+        let limit = round_up(limit, 0.005);
         let safe = self.context.safe_for_all(request, limit, self.caution);
         let budget_left = self.context.budget_left();
         Size {
