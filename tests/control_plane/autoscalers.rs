@@ -6,6 +6,7 @@ use crate::admission::open_shop;
 use crate::cluster::{Cluster, container, item};
 use crate::objects::{autoscaler, resources};
 use crate::readmission::{DEPLOYMENT, SCALE, recommend};
+use crate::shop::vertical_definition;
 
 crate::on_both! {
     a_managed_autoscaler_follows_the_model
@@ -82,29 +83,6 @@ async fn a_managed_autoscaler_follows_the_model(cluster: Cluster) {
     for record in ["valence.io/original", "valence.io/effective"] {
         assert_eq!(released["metadata"]["annotations"].get(record), None, "{released}");
     }
-}
-
-/// As much of the definition as a test needs.
-fn vertical_definition() -> Value {
-    let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {
-            "name": "verticalpodautoscalers.autoscaling.k8s.io",
-            "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes/kubernetes/pull/63797"},
-        },
-        "spec": {
-            "group": "autoscaling.k8s.io", "scope": "Namespaced",
-            "names": {
-                "kind": "VerticalPodAutoscaler", "listKind": "VerticalPodAutoscalerList",
-                "plural": "verticalpodautoscalers", "singular": "verticalpodautoscaler",
-            },
-            "versions": [{
-                "name": "v1", "served": true, "storage": true,
-                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": anything, "status": anything}}},
-            }],
-        },
-    })
 }
 
 async fn a_vertical_autoscaler_keeps_its_pods(cluster: Cluster) {

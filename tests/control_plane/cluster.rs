@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use http_body_util::BodyExt;
 use kube::Client;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
+use valence_playground::raw::{self, Answer};
 use valence_playground::until;
 
 use crate::operator::Operator;
@@ -28,23 +28,6 @@ pub struct Cluster {
     client: Client,
     plane: Option<ControlPlane>,
     _turn: MutexGuard<'static, ()>,
-}
-
-/// What came back.
-#[derive(Debug)]
-pub struct Answer {
-    pub code: u16,
-    pub body: Value,
-    pub warnings: Vec<String>,
-}
-
-impl Answer {
-    /// The body of a success.
-    #[track_caller]
-    pub fn accepted(self) -> Value {
-        assert!(self.code < 300, "{self:?}");
-        self.body
-    }
 }
 
 impl Cluster {
@@ -98,26 +81,8 @@ impl Cluster {
     }
 
     async fn send_as(&self, user_agent: &str, method: &str, path: &str, content_type: &str, body: &Value) -> Answer {
-        let body = if body.is_null() {
-            Vec::new()
-        } else {
-            body.to_string().into_bytes()
-        };
-        let request = http::Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", content_type)
-            .header("accept", JSON)
-            .header("user-agent", user_agent)
-            .body(kube::client::Body::from(body))
-            .unwrap();
-        let response = self.client.send(request).await.unwrap();
-        let code = response.status().as_u16();
-        let text = |value: &http::HeaderValue| value.to_str().unwrap().to_owned();
-        let warnings = response.headers().get_all("warning").iter().map(text).collect();
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer { code, body, warnings }
+        let headers = [("content-type", content_type), ("user-agent", user_agent)];
+        raw::ask(&self.client, method, path, &headers, body).await.unwrap()
     }
 
     pub async fn create(&self, object: &Value) -> Answer {

@@ -1,9 +1,10 @@
 //! Limits of the namespace: what is recommended is cut to them, and the API server takes what comes of it.
 
 use serde_json::{Value, json};
+use valence_playground::raw::Answer;
 
 use crate::admission::open_shop;
-use crate::cluster::{Answer, Cluster, container, item};
+use crate::cluster::{Cluster, container, item};
 use crate::readmission::recommend;
 
 crate::on_both! {

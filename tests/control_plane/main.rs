@@ -18,6 +18,8 @@ mod process;
 mod readmission;
 mod real;
 mod release;
+#[path = "../shop/mod.rs"]
+mod shop;
 
 /// Makes two tests of a case, one for each control plane.
 macro_rules! on_both {

@@ -2,23 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// Its namespace.
-pub const SHOP: &str = "shop";
-
-pub fn namespace() -> Value {
-    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP, "labels": {"valence.io/injection": "enabled"}}})
-}
-
-pub fn objective() -> Value {
-    json!({
-        "apiVersion": "optimizer.valence.io/v1alpha1", "kind": "ServiceLevelObjective",
-        "metadata": {"name": "slo-webapps", "namespace": SHOP},
-        "spec": {
-            "selector": {"slo": "slo-webapps"},
-            "objectives": [{"type": "HTTP", "http": {"latency": {"percentile": 99, "responseTime": "100ms"}}}],
-        },
-    })
-}
+pub use crate::shop::{SHOP, namespace, objective};
 
 /// A live Deployment of two replicas.
 pub fn deployment() -> Value {

@@ -12,5 +12,7 @@ mod objectives;
 mod rights;
 mod rollouts;
 mod rotation;
+#[path = "../shop/mod.rs"]
+mod shop;
 mod support;
 mod surroundings;

@@ -14,13 +14,12 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 use valence_playground::apiserver::Asked;
 use valence_playground::load::{Generator, Settings, Shape};
-use valence_playground::{Options, Playground, tools};
+use valence_playground::{Options, Playground, raw, tools};
+
+pub use crate::shop::{SHOP, namespace, objective};
 
 /// Longest wait for anything.
 pub const SOON: Duration = Duration::from_secs(90);
-
-/// Namespace of the workload.
-pub const SHOP: &str = "shop";
 
 /// Two cores carry one playground at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -148,24 +147,17 @@ impl Stage {
     /// Sends a Scale as `kubectl scale` does: the replicas that came of it, and the warnings.
     pub async fn scale(&self, replicas: i32) -> (i32, Vec<String>) {
         let path = format!("/apis/apps/v1/namespaces/{SHOP}/deployments/web/scale");
-        let request = http::Request::patch(path)
-            .header("content-type", "application/merge-patch+json")
-            .header("user-agent", "kubectl/v1.36.0")
-            .body(json!({"spec": {"replicas": replicas}}).to_string().into_bytes().into())
-            .unwrap();
-        let response = self.client().send(request).await.unwrap();
-        let warnings = response
-            .headers()
-            .get_all("warning")
-            .iter()
-            .map(|value| value.to_str().unwrap().to_owned())
-            .collect();
-        let body = http_body_util::BodyExt::collect(response.into_body())
+        let headers = [
+            ("content-type", "application/merge-patch+json"),
+            ("user-agent", "kubectl/v1.36.0"),
+        ];
+        let patch = json!({"spec": {"replicas": replicas}});
+        let answer = raw::ask(&self.client(), "PATCH", &path, &headers, &patch)
             .await
-            .unwrap()
-            .to_bytes();
-        let scale: Scale = serde_json::from_slice(&body).unwrap();
-        (scale.spec.and_then(|spec| spec.replicas).unwrap_or_default(), warnings)
+            .unwrap();
+        let scale: Scale = serde_json::from_value(answer.body).unwrap();
+        let replicas = scale.spec.and_then(|spec| spec.replicas).unwrap_or_default();
+        (replicas, answer.warnings)
     }
 
     /// Whether an Event with this reason says this.
@@ -243,21 +235,6 @@ pub fn since(status: &Value) -> Value {
     let checkpoint = status["checkpoint"].as_str().unwrap();
     let (_, body) = checkpoint.split_once(':').unwrap();
     serde_json::from_str::<Value>(body).unwrap()["since"].clone()
-}
-
-pub fn namespace() -> Value {
-    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP, "labels": {"valence.io/injection": "enabled"}}})
-}
-
-pub fn objective() -> Value {
-    json!({
-        "apiVersion": "optimizer.valence.io/v1alpha1", "kind": "ServiceLevelObjective",
-        "metadata": {"name": "slo-webapps", "namespace": SHOP},
-        "spec": {
-            "selector": {"slo": "slo-webapps"},
-            "objectives": [{"type": "HTTP", "http": {"latency": {"percentile": 99, "responseTime": "100ms"}}}],
-        },
-    })
 }
 
 pub fn deployment(replicas: i32, annotations: Value) -> Value {

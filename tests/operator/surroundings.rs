@@ -8,6 +8,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::shop::vertical_definition;
 use crate::support::{SHOP, SOON, Stage, condition, deployment, envoy, namespace, objective, service};
 
 const LIVE: &str = "valence.io/optimizer.configure";
@@ -104,29 +105,6 @@ async fn a_limit_range_caps(stage: &Stage) {
     let limits: Api<LimitRange> = stage.api();
     limits.delete("tight", &DeleteParams::default()).await.unwrap();
     stage.recommendation(|status| capped(status).is_none()).await;
-}
-
-/// As much of the definition as a test needs.
-fn vertical_definition() -> Value {
-    let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {
-            "name": "verticalpodautoscalers.autoscaling.k8s.io",
-            "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes/kubernetes/pull/63797"},
-        },
-        "spec": {
-            "group": "autoscaling.k8s.io", "scope": "Namespaced",
-            "names": {
-                "kind": "VerticalPodAutoscaler", "listKind": "VerticalPodAutoscalerList",
-                "plural": "verticalpodautoscalers", "singular": "verticalpodautoscaler",
-            },
-            "versions": [{
-                "name": "v1", "served": true, "storage": true,
-                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": anything, "status": anything}}},
-            }],
-        },
-    })
 }
 
 fn vertical() -> Value {

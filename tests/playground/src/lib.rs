@@ -26,6 +26,7 @@ pub mod kubelet;
 pub mod load;
 mod options;
 mod playground;
+pub mod raw;
 pub mod sample;
 mod tasks;
 pub mod tools;

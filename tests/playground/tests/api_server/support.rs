@@ -12,6 +12,7 @@ use kube::{Client, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use valence_playground::apiserver::{Options, Server, User};
+use valence_playground::raw;
 
 /// A server in a folder of its own.
 pub struct Cluster {
@@ -70,28 +71,9 @@ impl Cluster {
         content_type: &str,
         body: &Value,
     ) -> (u16, Value, Vec<String>) {
-        let body = if body.is_null() {
-            Vec::new()
-        } else {
-            body.to_string().into_bytes()
-        };
-        let request = http::Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", content_type)
-            .header("accept", "application/json")
-            .body(kube::client::Body::from(body))
-            .unwrap();
-        let response = self.client.send(request).await.unwrap();
-        let status = response.status().as_u16();
-        let warnings = response
-            .headers()
-            .get_all("warning")
-            .iter()
-            .map(|value| value.to_str().unwrap().to_owned())
-            .collect();
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null), warnings)
+        let headers = [("content-type", content_type)];
+        let answer = raw::ask(&self.client, method, path, &headers, body).await.unwrap();
+        (answer.code, answer.body, answer.warnings)
     }
 }
 
