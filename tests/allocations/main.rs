@@ -91,8 +91,8 @@ fn a_review_is_answered_with_few_allocations() {
         at_most(
             &format!("the first of a ReplicaSet, {}", review.name),
             &counted(other),
-            120,
-            64_000,
+            300,
+            72_000,
         );
     }
 }
@@ -275,7 +275,7 @@ fn review_of_a_service(foreign: usize) -> AllocationInfo {
 fn a_review_of_a_service_takes_no_notice_of_foreign_pods() {
     let alone = review_of_a_service(0);
     let crowded = review_of_a_service(1_000);
-    at_most("review of a Service", &alone, 66, 22_000);
+    at_most("review of a Service", &alone, 80, 24_000);
     at_most(
         "among 1,000 foreign pods",
         &crowded,
