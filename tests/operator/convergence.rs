@@ -266,9 +266,28 @@ async fn a_pod_that_cannot_be_resized_is_evicted_where_that_costs_nobody() {
     budgets.delete("web", &DeleteParams::default()).await.unwrap();
     let pods = pods_are(&stage, 2, |pod| !uids(&only).contains(&pod.uid().unwrap())).await;
     assert!(evictions(&stage).await >= 1.0);
-    for pod in pods {
-        assert_ne!(cpu(&pod), "1", "{} was admitted without the plan", pod.name_any());
+    for pod in &pods {
+        assert_ne!(cpu(pod), "1", "{} was admitted without the plan", pod.name_any());
     }
+    without_room_for_long(&stage, &pods).await;
+}
+
+/// The kubelet puts a size off, again and again: the pod gets it elsewhere, by the same guards.
+async fn without_room_for_long(stage: &Stage, pods: &[Pod]) {
+    *stage.playground.kubelet().node().resizes.lock() = Resizes::Deferred;
+    let other = "321m";
+    annotate(
+        stage,
+        json!({"valence.io/optimizer.min-cpu-requests": other, "valence.io/optimizer.max-cpu-requests": other}),
+    )
+    .await;
+    stands(stage, "ResizeDeferred").await;
+    let (before, evicted) = (uids(pods), evictions(stage).await);
+    pods_are(stage, 2, |pod| {
+        cpu(pod) == other && !before.contains(&pod.uid().unwrap())
+    })
+    .await;
+    assert!(evictions(stage).await >= evicted + 2.0);
 }
 
 /// A release that needs more memory than its limit is killed before it serves: it gets more without being made anew.

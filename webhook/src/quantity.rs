@@ -34,7 +34,7 @@ pub fn value(text: &str) -> Option<f64> {
 
 /// A whole number of at most nine digits and its suffix: nearly all quantities are one, and need no fractions.
 fn whole(text: &str) -> Option<(u64, &str)> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let digits = text.bytes().take(10).take_while(u8::is_ascii_digit).count();
     let (number, suffix) = text.split_at(digits);
     let number = number
         .bytes()
@@ -54,7 +54,7 @@ pub fn millicores(text: &str) -> Option<u64> {
 
 fn fractional_millicores(text: &str) -> Option<u64> {
     // What is a whole number but for the last digits of its binary form is that number.
-    let slack = |thousandths: f64| 1e-6_f64.max(thousandths * 4.0 * f64::EPSILON);
+    let slack = |thousandths: f64| (thousandths * 4.0 * f64::EPSILON).clamp(1e-6, 0.5);
     value(text).map(|cores| (cores * 1000.0 - slack(cores * 1000.0)).ceil().max(0.0) as u64)
 }
 
@@ -129,6 +129,8 @@ mod tests {
             ("0", 0),
             ("1k", 1_000_000),
             ("751619276800m", 751_619_276_800),
+            ("+1099999993222", 1_099_999_993_222_000),
+            ("99999999999999999999999999", u64::MAX),
         ] {
             assert_eq!(millicores(text), Some(expected), "{text}");
         }
