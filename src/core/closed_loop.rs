@@ -207,7 +207,8 @@ fn a_size_that_the_user_comes_to_forbid_is_left_at_the_next_look() {
     let mut toy = Toy::new(4, 100.0);
     toy.steps(&mut advisor, 240);
     assert_eq!(toy.size().cpu_request, Some(Cores(0.75)));
-    for cores in [0.651, 0.833] {
+    // The last is less than the load needs, and than any plan of the model's own.
+    for cores in [0.651, 0.833, 0.101] {
         advisor.set_bounds(held(cores));
         toy.steps(&mut advisor, 20);
         assert_eq!(toy.size().cpu_request, Some(Cores(cores)));

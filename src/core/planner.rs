@@ -286,7 +286,10 @@ impl Planner {
             let saving = if shrinks(proposal) { SMALLER * least } else { least };
             forbidden || proposal.saving >= saving && (grows || !violated)
         };
-        if let Some(proposal) = question.propose(context.now).filter(wanted) {
+        let proposal = question.propose(context.now).filter(wanted);
+        // What the owner says holds, even where the model would not have it.
+        let ordered = || question.allowed(context.now).filter(|_| forbidden);
+        if let Some(proposal) = proposal.or_else(ordered) {
             let before = Plan::of_all(&self.containers(context), context.now);
             self.larger = shrinks(&proposal).then_some(before);
             self.resized(proposal.plan, context.now);

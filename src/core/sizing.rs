@@ -97,6 +97,21 @@ impl Question<'_> {
         })
     }
 
+    /// The size nearest to the present one that its owner allows, whatever is thought of it; `None` while the work is not known.
+    #[must_use]
+    pub fn allowed(&self, now: f64) -> Option<Proposal> {
+        let primary = self.context.model.primary(self.context.settings)?;
+        let work = self.context.work?;
+        let bounds = self.context.bounds.of(primary);
+        let request = bounds.cpu(self.present.request, LEAST_PRIMARY_CPU);
+        let size = self.size(request, request * self.limit_ratio());
+        Some(Proposal {
+            plan: self.plan(&size, &work, primary, now),
+            saving: 0.0,
+            request,
+        })
+    }
+
     fn sizes(&self, work: &Work, primary: &str) -> impl Iterator<Item = Size> {
         let present = self.present;
         let bounds = self.context.bounds.of(primary);
