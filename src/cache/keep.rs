@@ -142,9 +142,12 @@ pub fn namespace(
     object.metadata.labels.unwrap_or_default()
 }
 
+/// Annotation of a Deployment and of its ReplicaSets: the revision, as the controller counts.
+pub const REVISION: &str = "deployment.kubernetes.io/revision";
+
 /// Owner, hash and revision of a ReplicaSet.
 pub fn replica_set(object: PartialObjectMeta<ReplicaSet>, _: Option<&ReplicaSetSummary>) -> ReplicaSetSummary {
-    let revision = object.annotations().get("deployment.kubernetes.io/revision");
+    let revision = object.annotations().get(REVISION);
     ReplicaSetSummary {
         name: object.name_any(),
         deployment: controller(&object, "Deployment"),

@@ -38,7 +38,7 @@ const ANNOTATIONS: [&str; 17] = [
     names::HORIZONTAL_POD_AUTOSCALER,
     names::VERTICAL_POD_AUTOSCALER,
     names::EXPOSE_METRICS,
-    "deployment.kubernetes.io/revision",
+    super::keep::REVISION,
 ];
 
 /// Leaves the annotations that are read.

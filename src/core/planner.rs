@@ -284,12 +284,16 @@ impl Planner {
         let wanted = |proposal: &Proposal| {
             let grows = proposal.request > SAME * model.request;
             let saving = if shrinks(proposal) { SMALLER * least } else { least };
-            forbidden || proposal.saving >= saving && (grows || !violated)
+            proposal.saving >= saving && (grows || !violated)
         };
-        let proposal = question.propose(context.now).filter(wanted);
-        // What the owner says holds, even where the model would not have it.
-        let ordered = || question.allowed(context.now).filter(|_| forbidden);
-        if let Some(proposal) = proposal.or_else(ordered) {
+        let proposed = question.propose(context.now);
+        // What the owner says holds, whatever it saves, and even where the model would have no such size.
+        let proposal = if forbidden {
+            proposed.or_else(|| question.allowed(context.now))
+        } else {
+            proposed.filter(wanted)
+        };
+        if let Some(proposal) = proposal {
             let before = Plan::of_all(&self.containers(context), context.now);
             self.larger = shrinks(&proposal).then_some(before);
             self.resized(proposal.plan, context.now);

@@ -6,10 +6,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 
 use super::subjects::Matched;
+use crate::cache::keep::REVISION;
 use crate::scrape::Subject;
-
-/// Revision of a Deployment, as its controller notes it.
-const REVISION: &str = "deployment.kubernetes.io/revision";
 
 /// What is known of the revisions that have pods: a pod shows the hash of its template, which a mere restart changes, and
 /// not the software.
