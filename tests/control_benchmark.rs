@@ -157,6 +157,18 @@ mod tests {
         assert!(oracle.violation_share() <= 0.01);
     }
 
+    #[test]
+    fn a_warm_up_shows_nothing_of_what_is_judged() {
+        let step = scenario("step");
+        let load = step.load_after_warm_up(1, 2400);
+        let highest = (0..2400).map(|second| load.rate(second)).fold(0.0, f64::max);
+        assert!(highest < 0.8 * step.mean_rate, "{highest} of {}", step.mean_rate);
+        let bursty = scenario("bursty");
+        let (warm, judged) = (bursty.load_after_warm_up(1, 600), bursty.load(1));
+        assert!((0..600).all(|second| warm.rate(599 - second) != judged.rate(second)));
+        assert_eq!(warm.rate(600), judged.rate(0));
+    }
+
     /// Pods started for a change of their size, of three; every one of them has it in the end.
     fn started_for_a_size(vertical: Vertical) -> u64 {
         let scenario = scenario("constant");
@@ -176,7 +188,8 @@ mod tests {
         (1..600).for_each(|second| world.tick(f64::from(second), 1.0));
         assert_eq!(world.current_replicas(), 3);
         assert!(world.members.iter().all(|member| member.size == size(1.5)));
-        assert_eq!(world.record.vertical_restarts, u64::from(vertical == Vertical::Rollout));
+        assert_eq!(world.record.size_changes, u64::from(vertical == Vertical::Rollout));
+        assert_eq!(world.record.vertical_restarts, world.record.pod_starts);
         world.record.pod_starts
     }
 

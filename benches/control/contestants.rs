@@ -6,8 +6,8 @@ use valence::core::Settings;
 
 use crate::cluster::{Size, WorldSettings};
 use crate::controllers::{
-    Autothrottle, Controller, Hpa, HpaSettings, KubernetesCpu, LatencyHpa, Oracle, Tower, Valence, Vpa, VpaControls,
-    train,
+    Autothrottle, Controller, Hpa, HpaSettings, KubernetesCpu, LatencyHpa, Oracle, Reactive, Tower, Valence, Vpa,
+    VpaControls, train,
 };
 use crate::load;
 use crate::scenario::{Event, LoadSource, Scenario};
@@ -33,12 +33,14 @@ pub enum Contestant {
     KubernetesCpuFast,
     /// Autothrottle; with a captain's reading every so many seconds.
     Autothrottle(f64),
+    /// The lower bound without its foresight.
+    Reactive,
     /// The lower bound.
     Oracle,
 }
 
 /// All of them, in the order of the table.
-pub const ALL: [Contestant; 11] = [
+pub const ALL: [Contestant; 12] = [
     Contestant::Valence,
     Contestant::Hpa(0.5),
     Contestant::Hpa(0.7),
@@ -49,6 +51,7 @@ pub const ALL: [Contestant; 11] = [
     Contestant::KubernetesCpuFast,
     Contestant::Autothrottle(15.0),
     Contestant::Autothrottle(0.1),
+    Contestant::Reactive,
     Contestant::Oracle,
 ];
 
@@ -59,6 +62,8 @@ pub struct Preparation {
     utilisation: Option<f64>,
     /// Pod size in cores that was searched for.
     cores: Option<f64>,
+    /// How long pods are kept that are not needed, in seconds, that was searched for.
+    hold_seconds: f64,
     tower: Option<Tower>,
     /// What the search has run at that setting, by seed: it need not be run again.
     runs: BTreeMap<u64, Outcome>,
@@ -80,6 +85,13 @@ pub const FEASIBLE_SHARE: f64 = 0.95;
 
 /// Pod sizes that the oracle searches through, in cores.
 const ORACLE_CORES: [f64; 8] = [0.5, 0.65, 0.8, 0.95, 1.1, 1.35, 1.6, 2.0];
+
+/// Limit over request of the oracle: the most that Valence takes, since limits cost nothing here.
+const ORACLE_LIMIT: f64 = 3.0;
+
+/// How many of these sizes, and how long to keep pods, are searched through without foresight; in seconds.
+const REACTIVE_SIZES: usize = 5;
+const REACTIVE_HOLDS: [f64; 3] = [30.0, 60.0, 120.0];
 
 /// Most replicas of an autoscaler on latency, unless ten times those of the user are more.
 const LATENCY_REPLICAS: u32 = 200;
@@ -103,13 +115,14 @@ impl Contestant {
             Self::KubernetesCpuFast => "K8s-CPU-Fast".to_owned(),
             Self::Autothrottle(pace) if pace < 1.0 => "Autothrottle".to_owned(),
             Self::Autothrottle(pace) => format!("Autothrottle {pace:.0}s"),
+            Self::Reactive => "no foresight".to_owned(),
             Self::Oracle => "oracle".to_owned(),
         }
     }
 
     /// Whether it is a peer whose settings are not chosen for each trace.
     pub fn is_untuned_peer(self) -> bool {
-        !matches!(self, Self::Valence | Self::HpaTuned | Self::Oracle)
+        !matches!(self, Self::Valence | Self::HpaTuned | Self::Reactive | Self::Oracle)
     }
 
     /// Whether it needs an agent on every node that writes control groups ten times a second.
@@ -119,7 +132,10 @@ impl Contestant {
 
     /// Whether intervals of the headline are taken over it.
     pub fn in_headline(self) -> bool {
-        matches!(self, Self::Valence | Self::Hpa(_) | Self::HpaTuned | Self::Oracle)
+        matches!(
+            self,
+            Self::Valence | Self::Hpa(_) | Self::HpaTuned | Self::Reactive | Self::Oracle
+        )
     }
 
     fn warm_up(self, effort: &Effort) -> usize {
@@ -146,13 +162,13 @@ impl Contestant {
                     ..size
                 },
             },
-            Self::Oracle => {
+            Self::Reactive | Self::Oracle => {
                 let cores = preparation.cores.unwrap_or(size.cpu_request);
                 Start {
                     replicas,
                     size: Size {
                         cpu_request: cores,
-                        cpu_limit: 2.0 * cores,
+                        cpu_limit: ORACLE_LIMIT * cores,
                         ..size
                     },
                 }
@@ -165,14 +181,14 @@ impl Contestant {
         self,
         scenario: &Scenario,
         preparation: &Preparation,
-        seed: u64,
-        warm_up: usize,
+        world: WorldSettings,
+        (seed, warm_up): (u64, usize),
     ) -> Box<dyn Controller> {
         let least = scenario.min_replicas;
         let objective = scenario.response_time_seconds;
         let target = preparation.utilisation.unwrap_or(0.7);
         match self {
-            Self::Valence => Box::new(Valence::new(objective, scenario.percentile, least, Settings::default())),
+            Self::Valence => Box::new(valence(scenario, world)),
             Self::Hpa(target) => Box::new(Hpa::new(HpaSettings::at(target, least))),
             Self::HpaTuned => Box::new(Hpa::new(HpaSettings::at(target, least))),
             Self::Vpa => Box::new(Vpa::new(VpaControls::CpuAndMemory, least)),
@@ -190,8 +206,14 @@ impl Contestant {
                     .unwrap_or_else(|| Tower::new(objective, 0.1, seed));
                 Box::new(Autothrottle::new(tower.exploring(0.1, seed), pace))
             }
+            Self::Reactive => {
+                let load = scenario.load_after_warm_up(seed, warm_up);
+                let cores_per_request = scenario.profile.cpu.mean_seconds();
+                let hold = preparation.hold_seconds;
+                Box::new(Reactive::new(load, cores_per_request, target, hold, least))
+            }
             Self::Oracle => {
-                let load = scenario.load(seed).with_warm_up(warm_up);
+                let load = scenario.load_after_warm_up(seed, warm_up);
                 let deploy = scenario.events.iter().find_map(|(at, event)| match event {
                     Event::Deploy { demand } => Some((at + warm_up as f64, *demand)),
                     _ => None,
@@ -212,7 +234,7 @@ impl Contestant {
         effort: &Effort,
     ) -> Outcome {
         let warm_up = self.warm_up(effort);
-        let mut controller = self.controller(scenario, preparation, seed, warm_up);
+        let mut controller = self.controller(scenario, preparation, settings, (seed, warm_up));
         let start = self.start(scenario, preparation);
         simulation::run(scenario, controller.as_mut(), start, settings, (seed, warm_up))
     }
@@ -220,18 +242,33 @@ impl Contestant {
     /// Finds out what it may know beforehand.
     pub fn prepare(self, scenario: &Scenario, settings: WorldSettings, effort: &Effort) -> Preparation {
         match self {
-            Self::HpaTuned => self.search(scenario, settings, effort, &[scenario.size.cpu_request]),
-            Self::Oracle => self.search(scenario, settings, effort, &ORACLE_CORES),
+            Self::HpaTuned => self.search(scenario, settings, effort, &[(scenario.size.cpu_request, 0.0)]),
+            Self::Reactive => {
+                let sizes = ORACLE_CORES[..REACTIVE_SIZES].iter();
+                let sizes: Vec<_> = sizes
+                    .flat_map(|&cores| REACTIVE_HOLDS.map(|hold| (cores, hold)))
+                    .collect();
+                self.search(scenario, settings, effort, &sizes)
+            }
+            Self::Oracle => self.search(scenario, settings, effort, &ORACLE_CORES.map(|cores| (cores, 0.0))),
             Self::Autothrottle(pace) => train_tower(scenario, settings, pace),
             _ => Preparation::default(),
         }
     }
 
-    /// The cheapest utilisation, and of the given sizes the cheapest, that keeps the objective on the judged seeds.
-    fn search(self, scenario: &Scenario, settings: WorldSettings, effort: &Effort, sizes: &[f64]) -> Preparation {
+    /// The cheapest utilisation, and of the given sizes (cores, seconds of holding) the cheapest, that keeps the objective on
+    /// the judged seeds.
+    fn search(
+        self,
+        scenario: &Scenario,
+        settings: WorldSettings,
+        effort: &Effort,
+        sizes: &[(f64, f64)],
+    ) -> Preparation {
         let searched = |size: usize, step: u32| Preparation {
             utilisation: Some(search::utilisation(step)),
-            cores: sizes.get(size).copied(),
+            cores: sizes.get(size).map(|(cores, _)| *cores),
+            hold_seconds: sizes.get(size).map_or(0.0, |(_, hold)| *hold),
             ..Preparation::default()
         };
         let search = Search::new(effort.seeds, |size, step, seed| Tried {
@@ -267,6 +304,7 @@ fn train_tower(scenario: &Scenario, settings: WorldSettings, pace: f64) -> Prepa
     const HOURS: usize = 6;
     let training = Scenario {
         name: scenario.name.clone(),
+        application: scenario.application.clone(),
         profile: scenario.profile.clone(),
         load: LoadSource::Made(load::diurnal),
         seconds: HOURS * 3600,
@@ -298,15 +336,20 @@ impl Preparation {
     }
 }
 
+/// The core with the operator's defaults, at the world's pace of scraping.
+fn valence(scenario: &Scenario, world: WorldSettings) -> Valence {
+    let settings = Settings {
+        scrape_interval_seconds: world.scrape_seconds,
+        decision_interval_seconds: world.scrape_seconds,
+        ..Settings::default()
+    };
+    let objective = scenario.response_time_seconds;
+    Valence::new(objective, scenario.percentile, scenario.min_replicas, settings)
+}
+
 /// Prints every decision of Valence on one seed of a scenario.
 pub fn explain(scenario: &Scenario, settings: WorldSettings, effort: &Effort, seed: u64) {
-    let objective = scenario.response_time_seconds;
-    let valence = Valence::new(
-        objective,
-        scenario.percentile,
-        scenario.min_replicas,
-        Settings::default(),
-    );
+    let valence = valence(scenario, settings);
     let start = Start {
         replicas: scenario.replicas,
         size: scenario.size,

@@ -89,6 +89,9 @@ fn suite(options: &Options) -> Result<Vec<Scenario>> {
         options.only.contains(&scenario.name)
             || matches(&options.only, &scenario.name) && !options.only.iter().any(|only| named.contains(only))
     });
+    suite
+        .iter_mut()
+        .for_each(|scenario| scenario.written_with(options.request));
     Ok(suite)
 }
 

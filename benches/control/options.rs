@@ -42,6 +42,12 @@ pub struct Options {
     /// How a change of the pod size reaches running pods.
     #[arg(long, value_enum, default_value_t = VerticalChoice::Rollout)]
     pub vertical: VerticalChoice,
+    /// CPU that the pod requests which the user wrote, in cores; its limit is twice as much.
+    #[arg(long, value_name = "CORES", default_value_t = 0.5, value_parser = positive)]
+    pub request: f64,
+    /// Time between two scrapes of Valence, and between two decisions, in seconds: 5 to 15.
+    #[arg(long, value_name = "SECONDS", default_value_t = WorldSettings::default().scrape_seconds, value_parser = interval)]
+    pub scrape: f64,
     /// Prints every decision of Valence with its explanation, for this seed.
     #[arg(long, value_name = "SEED")]
     pub explain: Option<u64>,
@@ -73,6 +79,13 @@ fn positive(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|value: &f64| value.is_finite() && *value > 0.0)
         .ok_or_else(|| "must be above 0".into())
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|value| (5.0..=15.0).contains(value))
+        .ok_or_else(|| "must be from 5 to 15".into())
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -109,6 +122,7 @@ impl Options {
         };
         WorldSettings {
             contended_share: self.contention,
+            scrape_seconds: self.scrape,
             vertical,
             ..WorldSettings::default()
         }

@@ -47,6 +47,8 @@ pub enum Event {
 pub struct Scenario {
     /// Name, also of the files that are written.
     pub name: String,
+    /// Name of the application.
+    pub application: String,
     /// The application.
     pub profile: Arc<ApplicationProfile>,
     /// Response time of the objective in seconds.
@@ -75,6 +77,12 @@ pub struct Scenario {
 
 const MEBIBYTE: u64 = 1024 * 1024;
 
+/// What makes the seed of a warm-up another one.
+const WARM_UP: u64 = 0x7761_726d;
+
+/// Length of the wave that warms up for a recorded load, in seconds.
+const WAVE_SECONDS: usize = 3600;
+
 /// CPU time of a request in every scenario, in seconds: the presets are slowed until they need as much. Rates are lower
 /// by as much, which keeps the cores in use and makes a run that much faster.
 const CPU_SECONDS: f64 = 0.040;
@@ -91,6 +99,23 @@ impl Scenario {
         }
     }
 
+    /// The load for one seed, preceded by a warm-up of `seconds` that shows nothing of it: a made load of another seed, up to
+    /// where something happens in it; before a recorded one a wave that begins at the rate of its first minute.
+    pub fn load_after_warm_up(&self, seed: u64, seconds: usize) -> Load {
+        let load = self.load(seed);
+        let before = match &self.load {
+            LoadSource::Recorded(load) => {
+                let begins = load.first_minute().max(load.mean() / 4.0);
+                let wave = load::diurnal(self.mean_rate, WAVE_SECONDS, seed ^ WARM_UP);
+                let factor = begins / wave.first_minute();
+                wave.scaled(factor)
+            }
+            LoadSource::Made(generator) => generator(self.mean_rate, self.seconds, seed ^ WARM_UP),
+        };
+        let shown = self.recovery_from.map_or(usize::MAX, |from| from as usize);
+        load.after(&before.until(shown), seconds)
+    }
+
     /// CPU cores in use at a rate of requests per second, from the application's own parameters.
     pub fn cores_at(&self, rate: f64) -> f64 {
         rate * self.profile.cpu.mean_seconds()
@@ -102,6 +127,7 @@ impl Scenario {
         let profile = profile.slowed(slowed);
         Self {
             name: name.to_owned(),
+            application: preset.to_owned(),
             response_time_seconds: response_time(preset) * slowed,
             percentile: 0.99,
             load: LoadSource::Made(load::diurnal),
@@ -133,6 +159,14 @@ impl Scenario {
         self
     }
 
+    /// The same, written by a user who requests `cores` for a pod.
+    pub fn written_with(&mut self, cores: f64) {
+        let before = self.size.cpu_request;
+        self.size.cpu_request = cores;
+        self.size.cpu_limit = 2.0 * cores;
+        self.replicas = ((f64::from(self.replicas) * before / cores).ceil() as u32).max(self.min_replicas);
+    }
+
     fn recovering_from(mut self, at_seconds: f64) -> Self {
         self.recovery_from = Some(at_seconds);
         self
@@ -154,8 +188,9 @@ impl Scenario {
     }
 }
 
-/// Objective of each preset in seconds, about twice what p99 is without load. They are such that the best target of an
-/// HPA lies where the Autothrottle paper found it for its applications, between 40% and 80%.
+/// Objective of each preset in seconds: about twice what p99 is without load in a pod of a core, and little more than that in
+/// half a core while its node is contended. They are such that the best target of an HPA lies between 60% and 90%; the
+/// Autothrottle paper found 40% to 80% for its applications.
 fn response_time(preset: &str) -> f64 {
     match preset {
         "bimodal" => 0.100,

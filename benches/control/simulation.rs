@@ -36,7 +36,7 @@ pub fn run(
     settings: WorldSettings,
     (seed, warm_up): (u64, usize),
 ) -> Outcome {
-    let load = scenario.load(seed).with_warm_up(warm_up);
+    let load = scenario.load_after_warm_up(seed, warm_up);
     let objective = scenario.response_time_seconds;
     let world = World::new(
         scenario.profile.clone(),

@@ -51,8 +51,10 @@ pub struct Record {
     pub pod_starts: u64,
     /// Containers killed for memory.
     pub memory_kills: u64,
-    /// Changes of the pod size that replaced pods.
+    /// Pods replaced for another size.
     pub vertical_restarts: u64,
+    /// Times that all pods were to be replaced for another size.
+    pub size_changes: u64,
     /// When the last pod of new code became ready, in seconds of the judged time.
     pub deployed_at: Option<f64>,
     /// Times that replicas were lowered while no metrics arrived.
@@ -78,6 +80,7 @@ impl Record {
             pod_starts: 0,
             memory_kills: 0,
             vertical_restarts: 0,
+            size_changes: 0,
             deployed_at: None,
             blind_scale_ins: 0,
         }
@@ -155,23 +158,24 @@ impl Record {
         self.seconds.chunks(60).filter(violates).count() as f64
     }
 
-    /// Seconds from `from` until the objective is kept again: until the first window of 30 s in which no more than
-    /// `allowed` of the requests were too slow, and which starts after the first violation; 0 where there was none
-    /// within five minutes.
+    /// Seconds from `from` until the objective is kept again: until the first 30 s in which no more than `allowed` of the
+    /// requests were too slow, with the two minutes that they begin kept as well, and which start after the first violation; 0
+    /// where there was none within five minutes.
     pub fn recovery_seconds(&self, from: usize, allowed: f64) -> f64 {
         const WINDOW: usize = 30;
-        let kept = |start: usize| {
-            let window = &self.seconds[start..(start + WINDOW).min(self.seconds.len())];
+        const LASTING: usize = 120;
+        let kept = |start: usize, window: usize| {
+            let window = &self.seconds[start..(start + window).min(self.seconds.len())];
             let ended: u32 = window.iter().map(|second| second.ended).sum();
             let violating: u32 = window.iter().map(|second| second.violating).sum();
             f64::from(violating) <= allowed * f64::from(ended)
         };
         let last = self.seconds.len().saturating_sub(WINDOW);
-        let Some(first) = (from..(from + 300).min(last)).find(|&start| !kept(start)) else {
+        let Some(first) = (from..(from + 300).min(last)).find(|&start| !kept(start, WINDOW)) else {
             return 0.0;
         };
-        let end = (first..last).find(|&start| kept(start)).unwrap_or(self.seconds.len());
-        (end - from) as f64
+        let end = (first..last).find(|&start| kept(start, WINDOW) && kept(start, LASTING));
+        (end.unwrap_or(self.seconds.len()) - from) as f64
     }
 }
 
@@ -204,5 +208,16 @@ mod tests {
         assert_eq!(record.recovery_seconds(100, 0.01), 50.0);
         assert_eq!(record.recovery_seconds(200, 0.01), 0.0);
         assert_eq!(record.minutes_in_violation(0.01), 2.0);
+    }
+
+    #[test]
+    fn half_a_minute_before_the_next_violation_is_no_recovery() {
+        let mut record = Record::new(0.1);
+        for second in 0..600 {
+            record.next_second(1, 1, 1.0);
+            let slow = (100..150).contains(&second) || (185..200).contains(&second);
+            (0..100).for_each(|_| record.answered(if slow { 0.2 } else { 0.05 }));
+        }
+        assert_eq!(record.recovery_seconds(100, 0.01), 100.0);
     }
 }

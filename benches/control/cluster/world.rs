@@ -31,6 +31,8 @@ pub struct WorldSettings {
     pub contended_seconds: f64,
     /// How a change of the size reaches running pods.
     pub vertical: Vertical,
+    /// Time between two scrapes of the sidecars, in seconds.
+    pub scrape_seconds: f64,
 }
 
 impl Default for WorldSettings {
@@ -40,6 +42,7 @@ impl Default for WorldSettings {
             contended_share: 0.3,
             contended_seconds: 20.0,
             vertical: Vertical::Rollout,
+            scrape_seconds: 15.0,
         }
     }
 }
@@ -60,6 +63,8 @@ pub struct World {
     pub blackout: bool,
     /// Whether events and costs count by now.
     pub judged: bool,
+    /// CPU that each pod requests beside the application, for a sidecar that the controller needs, in cores.
+    pub beside: f64,
     profile: Arc<ApplicationProfile>,
     ready: Vec<usize>,
     completed: Vec<Completion>,
@@ -98,6 +103,7 @@ impl World {
             record: Record::new(objective_seconds),
             blackout: false,
             judged: false,
+            beside: 0.0,
             profile,
             ready: Vec::new(),
             completed: Vec::new(),
@@ -169,7 +175,10 @@ impl World {
         match self.settings.vertical {
             Vertical::Rollout => {
                 self.deployment.revision += 1;
-                self.record.vertical_restarts += u64::from(self.judged);
+                if self.judged {
+                    self.record.size_changes += 1;
+                    self.record.vertical_restarts += u64::from(self.current_replicas());
+                }
             }
             Vertical::InPlace => {
                 let node_cores = self.settings.node_cores;
@@ -327,8 +336,9 @@ impl World {
         let size = member.size;
         let record = &mut self.record;
         record.used_core_seconds += used;
-        record.requested_core_seconds += size.cpu_request * seconds;
-        record.charged_core_seconds += (size.cpu_request * seconds).max(used);
+        let beside = self.beside * seconds;
+        record.requested_core_seconds += size.cpu_request * seconds + beside;
+        record.charged_core_seconds += (size.cpu_request * seconds).max(used) + beside;
         record.limit_core_seconds += size.cpu_limit.min(self.settings.node_cores) * seconds;
         record.memory_byte_seconds += size.memory_request as f64 * seconds;
     }

@@ -4,10 +4,10 @@
 //! the last minute as Prometheus and its adapter give it: `histogram_quantile` over a rate of one minute, read every
 //! 15 s. The target is 80% of the objective, to have room for the lag.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::Controller;
 use super::hpa::{Behaviour, HpaSettings};
+use super::{Controller, SIDECAR_REQUEST};
 use crate::cluster::World;
 
 /// The autoscaler.
@@ -15,7 +15,7 @@ pub struct LatencyHpa {
     settings: HpaSettings,
     target_seconds: f64,
     behaviour: Behaviour,
-    scrapes: VecDeque<(f64, Vec<u64>)>,
+    scrapes: VecDeque<(f64, BTreeMap<u64, Vec<u64>>)>,
 }
 
 impl LatencyHpa {
@@ -35,25 +35,30 @@ impl LatencyHpa {
 
     /// p99 of the last minute, interpolated linearly within its bucket as `histogram_quantile` does.
     fn p99(&mut self, world: &World, now: f64) -> Option<f64> {
-        let mut sum = vec![0_u64; world.ladder.buckets()];
-        for member in &world.members {
-            sum.iter_mut()
-                .zip(&member.metrics.answered)
-                .for_each(|(sum, count)| *sum += count);
-        }
-        self.scrapes.push_back((now, sum.clone()));
+        let pods = world.members.iter();
+        let pods = pods.map(|member| (member.id, member.metrics.answered.clone()));
+        self.scrapes.push_back((now, pods.collect()));
         while self.scrapes.len() > 1 && self.scrapes[0].0 < now - 60.5 {
             self.scrapes.pop_front();
         }
-        // Pods that left take their counters with them; a fall counts as nothing.
-        let earlier = &self.scrapes.front()?.1;
-        let counts: Vec<u64> = sum
-            .iter()
-            .zip(earlier)
-            .map(|(now, then)| now.saturating_sub(*then))
-            .collect();
+        let counts = increase(self.scrapes.iter().map(|(_, pods)| pods), world.ladder.buckets());
         quantile(&world.ladder.upper_bounds_seconds, &counts, 0.99)
     }
+}
+
+/// By how much each bucket grew over the scrapes, pod by pod, as `sum(increase())` has it: a pod that left in between counts
+/// with what it was seen to answer, and one that came with what it answered since it was first seen.
+fn increase<'a>(scrapes: impl Iterator<Item = &'a BTreeMap<u64, Vec<u64>>>, buckets: usize) -> Vec<u64> {
+    let mut spans: BTreeMap<u64, (&[u64], &[u64])> = BTreeMap::new();
+    for (pod, counts) in scrapes.flatten() {
+        spans.entry(*pod).or_insert((counts, counts)).1 = counts;
+    }
+    let mut sum = vec![0; buckets];
+    for (first, last) in spans.into_values() {
+        let grown = last.iter().zip(first).map(|(last, first)| last - first);
+        sum.iter_mut().zip(grown).for_each(|(sum, grown)| *sum += grown);
+    }
+    sum
 }
 
 fn quantile(bounds: &[f64], counts: &[u64], share: f64) -> Option<f64> {
@@ -76,6 +81,8 @@ fn quantile(bounds: &[f64], counts: &[u64], share: f64) -> Option<f64> {
 
 impl Controller for LatencyHpa {
     fn act(&mut self, world: &mut World, now: f64) {
+        // Somebody has to measure latency for it as well.
+        world.beside = SIDECAR_REQUEST;
         if world.blackout {
             return;
         }
@@ -97,6 +104,17 @@ impl Controller for LatencyHpa {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pod_that_leaves_takes_nothing_from_the_others() {
+        let scrape = |pods: &[(u64, u64)]| pods.iter().map(|&(pod, count)| (pod, vec![count])).collect();
+        let scrapes: [BTreeMap<u64, Vec<u64>>; 3] = [
+            scrape(&[(1, 100), (2, 5000)]),
+            scrape(&[(1, 110), (2, 5020), (3, 7)]),
+            scrape(&[(1, 120), (3, 10)]),
+        ];
+        assert_eq!(increase(scrapes.iter(), 1), vec![20 + 20 + 3]);
+    }
 
     #[test]
     fn the_quantile_is_interpolated_within_its_bucket() {

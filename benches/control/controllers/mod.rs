@@ -5,6 +5,7 @@ mod hpa;
 mod k8s_cpu;
 mod latency_hpa;
 mod oracle;
+mod reactive;
 mod valence;
 mod vpa;
 
@@ -13,6 +14,7 @@ pub use hpa::{Hpa, HpaSettings};
 pub use k8s_cpu::KubernetesCpu;
 pub use latency_hpa::LatencyHpa;
 pub use oracle::Oracle;
+pub use reactive::Reactive;
 pub use valence::{Coverage, Valence};
 pub use vpa::{Vpa, VpaControls};
 
@@ -20,6 +22,9 @@ use crate::cluster::World;
 
 /// Most replicas that anybody may ask for: more than any load of the suite needs.
 pub const MOST_REPLICAS: u32 = 5000;
+
+/// CPU that a sidecar requests until more is known of it, in cores: what the webhook gives it.
+pub const SIDECAR_REQUEST: f64 = 0.05;
 
 /// Something that scales the Deployment.
 pub trait Controller: Send {

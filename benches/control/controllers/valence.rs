@@ -11,11 +11,20 @@ use valence::core::units::{Bytes, Cores};
 use valence::core::{Advisor, Settings};
 use valence_webhook::Rollout;
 
-use super::{Controller, MOST_REPLICAS};
+use super::{Controller, MOST_REPLICAS, SIDECAR_REQUEST};
 use crate::cluster::{Member, Phase, Size, World};
 
 /// Name of the application's container.
 const CONTAINER: &str = "application";
+
+/// Name of the sidecar, which the other controllers on CPU do without.
+const SIDECAR: &str = "envoy";
+
+/// CPU time of the sidecar for a request, in seconds: more than Envoy takes for one without TLS.
+const SIDECAR_CPU_SECONDS: f64 = 0.0005;
+
+/// Memory of the sidecar in bytes.
+const SIDECAR_MEMORY: u64 = 40 << 20;
 
 /// Requests of a window below which its percentile is not compared with the bound.
 const LEAST_REQUESTS: u64 = 300;
@@ -27,6 +36,8 @@ pub struct Coverage {
     pub windows: u64,
     /// Of those, latency within the bound.
     pub within: u64,
+    /// Windows that were not compared: pods came or went, or there were few requests.
+    pub left_out: u64,
 }
 
 /// The controller.
@@ -162,7 +173,27 @@ impl Valence {
             ready_at_seconds: (member.phase != Phase::Starting).then(|| member.pod.ready_at()),
             scraped,
             requests_per_second,
-            containers: BTreeMap::from([(CONTAINER.to_owned(), container)]),
+            containers: BTreeMap::from([
+                (CONTAINER.to_owned(), container),
+                (
+                    SIDECAR.to_owned(),
+                    self.sidecar(world, requests_per_second, known.is_some()),
+                ),
+            ]),
+        }
+    }
+
+    fn sidecar(&self, world: &World, requests_per_second: f64, known: bool) -> ContainerObservation {
+        ContainerObservation {
+            cpu: known.then_some(Cores(requests_per_second * SIDECAR_CPU_SECONDS)),
+            memory: known.then_some(Bytes(SIDECAR_MEMORY)),
+            resources: Resources {
+                cpu_request: Some(Cores(world.beside)),
+                cpu_limit: None,
+                memory_request: Some(Bytes(64 << 20)),
+                memory_limit: Some(Bytes(192 << 20)),
+            },
+            killed_for_memory: false,
         }
     }
 
@@ -173,7 +204,11 @@ impl Valence {
         };
         let total = observation.latency.total();
         let settled = pods == world.current_replicas() && world.ready_pods() as u32 == pods;
-        if !world.judged || !settled || total < LEAST_REQUESTS {
+        if !world.judged {
+            return;
+        }
+        if !settled || total < LEAST_REQUESTS {
+            self.coverage.left_out += 1;
             return;
         }
         let load = total as f64 / observation.window_seconds;
@@ -181,6 +216,7 @@ impl Valence {
             interpolate(&points, load),
             observation.latency.quantile(self.percentile),
         ) else {
+            self.coverage.left_out += 1;
             return;
         };
         self.coverage.windows += 1;
@@ -210,9 +246,10 @@ fn resources(size: &Size) -> Resources {
     }
 }
 
-/// Linear between the points; `None` beyond them.
+/// Linear between the points, and beyond the last of them as between the last two; `None` of none.
 fn interpolate(points: &[(f64, f64)], at: f64) -> Option<f64> {
-    let above = points.iter().position(|(load, _)| *load >= at)?;
+    let above = points.iter().position(|(load, _)| *load >= at);
+    let above = above.unwrap_or(points.len().checked_sub(1)?);
     let ((x1, y1), (x0, y0)) = (points[above], points[above.saturating_sub(1)]);
     Some(if x1 > x0 {
         y0 + (y1 - y0) * (at - x0) / (x1 - x0)
@@ -237,6 +274,9 @@ impl Controller for Valence {
     }
 
     fn act(&mut self, world: &mut World, now: f64) {
+        if self.scraped_at.is_none() {
+            world.beside = SIDECAR_REQUEST;
+        }
         let observation = self.observe(world, now);
         self.check_bound(world, &observation);
         self.advisor.observe(&observation);
@@ -258,6 +298,9 @@ impl Controller for Valence {
         self.planned = decision.replicas;
         if let Some(resources) = decision.containers.get(CONTAINER) {
             world.resize(decided(world.deployment.size, resources));
+        }
+        if let Some(request) = decision.containers.get(SIDECAR).and_then(|sidecar| sidecar.cpu_request) {
+            world.beside = request.0;
         }
         if let Some(replicas) = decision.replicas {
             world.scale(replicas);

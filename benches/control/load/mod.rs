@@ -41,18 +41,27 @@ impl Load {
         self
     }
 
-    /// The same load preceded by a warm-up of `seconds`: the load run backwards from its first second, so that the
-    /// two join without a jump and the warm-up has seen the same range.
+    /// The first `seconds` of it.
     #[must_use]
-    pub fn with_warm_up(&self, seconds: usize) -> Self {
-        let length = self.rates.len().max(1);
+    pub fn until(mut self, seconds: usize) -> Self {
+        self.rates.truncate(seconds);
+        self
+    }
+
+    /// The mean of its first minute.
+    pub fn first_minute(&self) -> f64 {
+        let minute = &self.rates[..self.rates.len().min(60)];
+        minute.iter().sum::<f64>() / minute.len().max(1) as f64
+    }
+
+    /// The same load preceded by `seconds` of `warm_up`, run backwards from its first second and forth again, so that loads
+    /// that begin alike join without a jump.
+    #[must_use]
+    pub fn after(&self, warm_up: &Self, seconds: usize) -> Self {
+        let length = warm_up.rates.len().max(1);
         let mirrored = |before: usize| {
             let place = before % (2 * length);
-            if place < length {
-                self.rate(place)
-            } else {
-                self.rate(2 * length - 1 - place)
-            }
+            warm_up.rate(place.min(2 * length - 1 - place))
         };
         let mut rates: Vec<f64> = (0..seconds).rev().map(mirrored).collect();
         rates.extend_from_slice(&self.rates);
@@ -65,9 +74,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_warm_up_joins_without_a_jump_and_repeats_the_load() {
-        let load = Load::new(vec![1.0, 2.0, 3.0]).with_warm_up(4);
-        assert_eq!(load.rates, vec![3.0, 3.0, 2.0, 1.0, 1.0, 2.0, 3.0]);
-        assert_eq!(load.rate(100), 3.0);
+    fn a_warm_up_is_run_backwards_and_forth_and_nothing_of_the_load_itself() {
+        let load = Load::new(vec![7.0, 8.0]).after(&Load::new(vec![1.0, 2.0, 3.0]), 4);
+        assert_eq!(load.rates, vec![3.0, 3.0, 2.0, 1.0, 7.0, 8.0]);
+        assert_eq!(load.rate(100), 8.0);
     }
 }

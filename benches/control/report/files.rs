@@ -32,7 +32,7 @@ pub fn write(out: &Path, results: &Results, suite: &[Scenario], verdicts: &[Verd
 
 type Column = (&'static str, fn(&Summary) -> String);
 
-const COLUMNS: [Column; 15] = [
+const COLUMNS: [Column; 17] = [
     ("kept", |run| u8::from(run.kept).to_string()),
     ("violation_share", |run| format!("{:.6}", run.violation_share)),
     ("violation_minutes", |run| run.violation_minutes.to_string()),
@@ -44,6 +44,7 @@ const COLUMNS: [Column; 15] = [
     ("pod_starts", |run| run.pod_starts.to_string()),
     ("memory_kills", |run| run.memory_kills.to_string()),
     ("vertical_restarts", |run| run.vertical_restarts.to_string()),
+    ("size_changes", |run| run.size_changes.to_string()),
     ("recovery_seconds", |run| {
         run.recovery_seconds
             .map_or(String::new(), |seconds| seconds.to_string())
@@ -56,6 +57,10 @@ const COLUMNS: [Column; 15] = [
     ("bound_within", |run| {
         run.coverage
             .map_or(String::new(), |coverage| coverage.within.to_string())
+    }),
+    ("bound_left_out", |run| {
+        run.coverage
+            .map_or(String::new(), |coverage| coverage.left_out.to_string())
     }),
 ];
 

@@ -31,8 +31,10 @@ pub struct Summary {
     pub pod_starts: f64,
     /// Containers killed for memory.
     pub memory_kills: f64,
-    /// Pods or whole Deployments replaced for another size.
+    /// Pods replaced for another size.
     pub vertical_restarts: f64,
+    /// Changes of the size of all pods.
+    pub size_changes: f64,
     /// Seconds until the objective was kept again, where the scenario times it.
     pub recovery_seconds: Option<f64>,
     /// Scale-ins while no metrics arrived.
@@ -59,6 +61,7 @@ impl Summary {
             pod_starts: record.pod_starts as f64,
             memory_kills: record.memory_kills as f64,
             vertical_restarts: record.vertical_restarts as f64,
+            size_changes: record.size_changes as f64,
             recovery_seconds: recovery_from.map(|from| record.recovery_seconds(from as usize, allowed)),
             blind_scale_ins: record.blind_scale_ins as f64,
             coverage: outcome.coverage,

@@ -88,7 +88,9 @@ fn bounds((low, high): (f64, f64), digits: usize) -> String {
 fn setting(cell: &Cell) -> String {
     match (cell.contestant, cell.setting) {
         (Contestant::HpaTuned, (Some(target), _)) => format!("  at {:.0}%", 100.0 * target),
-        (Contestant::Oracle, (Some(target), Some(cores))) => format!("  {cores} cores at {:.0}%", 100.0 * target),
+        (Contestant::Reactive | Contestant::Oracle, (Some(target), Some(cores))) => {
+            format!("  {cores} cores at {:.0}%", 100.0 * target)
+        }
         _ => String::new(),
     }
 }

@@ -62,6 +62,11 @@ pub fn judge(results: &Results, suite: &[Scenario]) -> Vec<Verdict> {
             verdict.name
         ));
     }
+    say("\nbeside it");
+    for (name, value) in (Judge { results, suite }).asides() {
+        let value = value.map_or("-".to_owned(), |value| format!("{value:.3}"));
+        say(&format!("  {:<8}{name:<62}{value:>9}", ""));
+    }
     verdicts
 }
 
@@ -108,12 +113,54 @@ impl Judge<'_> {
             ),
             self.item("scale-ins during the blackout", self.blind(), (f64::NEG_INFINITY, 0.0)),
             self.item(
-                "changes of the pod size in a day, most of any run",
+                "changes of the pod size, most of any run",
                 self.restarts(),
                 (f64::NEG_INFINITY, 2.0),
             ),
             self.item("coverage of the bound of latency", self.coverage(), (0.90, 0.99)),
         ]
+    }
+
+    /// What is not asked for, but puts the ratios into their place.
+    fn asides(&self) -> Vec<(String, Option<f64>)> {
+        let mut applications: Vec<&str> = self
+            .suite
+            .iter()
+            .map(|scenario| scenario.application.as_str())
+            .collect();
+        applications.sort_unstable();
+        applications.dedup();
+        let among = |name: &str, of: Contestant, which: &dyn Fn(&Scenario) -> bool| {
+            let ratio = self.ratio("", f64::INFINITY, |index| {
+                let cell = self.results.cell(index, of).filter(|cell| cell.feasible());
+                cell.filter(|_| which(&self.suite[index]))
+            });
+            (format!("core-hours / {}, {name}", of.name()), ratio.value)
+        };
+        let judged_only = |scenario: &Scenario| !scenario.tuned_on;
+        let all = |_: &Scenario| true;
+        let mut asides = vec![
+            among("all loads", Contestant::Reactive, &all),
+            among("loads that nothing was tuned on", Contestant::HpaTuned, &judged_only),
+            among("loads that nothing was tuned on", Contestant::Oracle, &judged_only),
+        ];
+        for of in [Contestant::HpaTuned, Contestant::Oracle] {
+            asides.extend(applications.iter().map(|application| {
+                let name = format!("application {application}");
+                among(&name, of, &|scenario: &Scenario| scenario.application == *application)
+            }));
+        }
+        asides.push(("windows that coverage leaves out, share".to_owned(), self.left_out()));
+        asides
+    }
+
+    fn left_out(&self) -> Option<f64> {
+        let runs = self.valence().flat_map(|cell| &cell.runs);
+        let all = runs.filter_map(|run| run.coverage);
+        let (out, all) = all.fold((0, 0), |sum, one| {
+            (sum.0 + one.left_out, sum.1 + one.windows + one.left_out)
+        });
+        (all > 0).then(|| out as f64 / all as f64)
     }
 
     fn item(&self, name: &'static str, value: Option<f64>, allowed: (f64, f64)) -> Verdict {
@@ -146,20 +193,26 @@ impl Judge<'_> {
         (!runs.is_empty()).then(|| kept / runs.len() as f64)
     }
 
-    /// Geometric mean over the scenarios in which both keep the objective, resampled over the seeds of Valence.
+    /// Geometric mean over the scenarios in which both keep the objective, resampled over the seeds of both.
     fn ratio<'b>(&'b self, name: &'static str, most: f64, to: impl Fn(usize) -> Option<&'b Cell>) -> Verdict {
-        let pairs: Vec<(&Cell, f64)> = self
+        let pairs: Vec<(&Cell, &Cell)> = self
             .valence()
             .filter(|cell| cell.feasible())
-            .filter_map(|cell| Some((cell, to(cell.scenario)?.core_hours())))
+            .filter_map(|cell| Some((cell, to(cell.scenario)?)))
             .collect();
-        let ratios: Vec<f64> = pairs.iter().map(|(cell, other)| cell.core_hours() / other).collect();
+        let ratio = |(cell, other): &(&Cell, &Cell)| cell.core_hours() / other.core_hours();
+        let ratios: Vec<f64> = pairs.iter().map(ratio).collect();
         let seeds = pairs.iter().map(|(cell, _)| cell.runs.len()).min().unwrap_or(0);
         let interval = (seeds > 1).then(|| {
             bootstrap::interval(seeds, |resample| {
-                let of =
-                    |cell: &Cell| resample.iter().map(|&seed| cell.runs[seed].core_hours).sum::<f64>() / seeds as f64;
-                let ratios: Vec<f64> = pairs.iter().map(|(cell, other)| of(cell) / other).collect();
+                // The same seeds of both, as far as the other has run them.
+                let of = |cell: &Cell| {
+                    let runs = resample
+                        .iter()
+                        .map(|&seed| cell.runs[seed % cell.runs.len()].core_hours);
+                    runs.sum::<f64>() / seeds as f64
+                };
+                let ratios: Vec<f64> = pairs.iter().map(|(cell, other)| of(cell) / of(other)).collect();
                 geometric_mean(&ratios).unwrap_or(f64::NAN)
             })
         });
@@ -186,7 +239,8 @@ impl Judge<'_> {
             scenario.recovery_from.is_some() && scenario.events.is_empty()
         };
         let cell = self.valence().find(timed)?;
-        Some((cell.recovery_seconds()? - self.suite[cell.scenario].profile.start.most_seconds).max(0.0))
+        let start = &self.suite[cell.scenario].profile.start;
+        Some((cell.recovery_seconds()? - (start.least_seconds + start.most_seconds) / 2.0).max(0.0))
     }
 
     fn deploy(&self) -> Option<f64> {
@@ -200,9 +254,8 @@ impl Judge<'_> {
     }
 
     fn restarts(&self) -> Option<f64> {
-        // An hour of a run stands for a day where a day is what its load plays.
-        let day = self.valence().find(|cell| self.suite[cell.scenario].name == "day")?;
-        day.runs.iter().map(|run| run.vertical_restarts).reduce(f64::max)
+        let runs = self.valence().flat_map(|cell| &cell.runs);
+        runs.map(|run| run.size_changes).reduce(f64::max)
     }
 
     fn coverage(&self) -> Option<f64> {
