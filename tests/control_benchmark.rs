@@ -159,7 +159,8 @@ mod tests {
 
     #[test]
     fn a_warm_up_shows_nothing_of_what_is_judged() {
-        let step = scenario("step");
+        let mut step = scenario("step");
+        step.seconds = 3600;
         let load = step.load_after_warm_up(1, 2400);
         let highest = (0..2400).map(|second| load.rate(second)).fold(0.0, f64::max);
         assert!(highest < 0.8 * step.mean_rate, "{highest} of {}", step.mean_rate);
