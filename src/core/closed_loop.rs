@@ -61,6 +61,20 @@ fn scales_out_at_once_when_load_doubles_and_recovers() {
 }
 
 #[test]
+fn while_load_jumps_pods_are_added_and_none_is_replaced() {
+    let (mut toy, mut advisor) = (Toy::new(6, 200.0), advisor(vec![objective()]));
+    toy.steps(&mut advisor, 160);
+    let size = toy.size();
+    for load in [450.0, 900.0] {
+        toy.load = load;
+        for _ in 0..12 {
+            toy.step(&mut advisor);
+            assert_eq!(toy.size().cpu_request, size.cpu_request, "at {load} requests/s");
+        }
+    }
+}
+
+#[test]
 fn nothing_is_scaled_in_blind() {
     let (mut toy, mut advisor) = (Toy::new(6, 200.0), advisor(vec![objective()]));
     toy.steps(&mut advisor, 120);
@@ -68,6 +82,10 @@ fn nothing_is_scaled_in_blind() {
     toy.scraped = false;
     toy.load = 20.0;
     let mut blind = 0;
+    assert!(
+        toy.step(&mut advisor).replicas.unwrap() >= before,
+        "at the first window without metrics"
+    );
     for _ in 0..40 {
         let decision = toy.step(&mut advisor);
         assert!(toy.replicas() >= before);

@@ -24,6 +24,8 @@ const EXTRAPOLATED: f64 = 1.5;
 /// Headroom covers at least, and at most, this share of the surprises in load.
 const LEAST_COVER: f64 = 0.5;
 const MOST_COVER: f64 = 0.97;
+/// Share of the request that is not used on purpose right after a jump of the load.
+const JUMP_ROOM: f64 = 0.1;
 /// Share of the surprises that must not bring the pods down.
 const SURGE_COVER: f64 = 0.98;
 /// How much less is covered when the whole error budget is left.
@@ -369,11 +371,13 @@ impl<'a> Context<'a> {
     }
 
     fn need_of(&self, size: &Size, load: &Load, work: &Work, state: ModelState) -> Need {
-        // While learning, a request that does not cover the use is the user's and stays.
-        let cover = if state == ModelState::Confident {
-            self.settings.request_utilisation
-        } else {
-            1e6
+        // While learning, a request that does not cover the use is the user's and stays. New code begins with what was known.
+        let known = matches!(state, ModelState::Confident | ModelState::Drift) || self.model.is_new(self.now);
+        let cover = match known {
+            // Pods that are new and cold, at a load that nobody has seen.
+            true if self.model.forecast.jumped() => self.settings.request_utilisation - JUMP_ROOM,
+            true => self.settings.request_utilisation,
+            false => f64::INFINITY,
         };
         let (replicas, binding) = size.replicas(load, work, cover);
         let present = self.model.forecast.present().min(load.high);

@@ -17,6 +17,9 @@ const TREND_SECONDS: f64 = 90.0;
 const DAMPING_SECONDS: f64 = 120.0;
 /// Spacing of what is kept in seconds.
 const SPACING_SECONDS: f64 = 15.0;
+/// A load so many times the median of so many samples has jumped.
+const JUMP: f64 = 1.35;
+const JUMP_SAMPLES: usize = (600.0 / SPACING_SECONDS) as usize;
 /// Errors and loads kept: half an hour.
 const KEPT: usize = 120;
 /// How far beyond the highest load of the last half hour a surprise may lead.
@@ -109,6 +112,13 @@ impl Forecast {
         } else {
             quantile(&self.loads, share)
         }
+    }
+
+    /// Whether the load has just jumped: it lies far above what it mostly was over the last ten minutes.
+    #[must_use]
+    pub fn jumped(&self) -> bool {
+        let lately = self.loads.iter().rev().take(JUMP_SAMPLES).copied().collect();
+        !self.loads.is_empty() && self.latest > JUMP * quantile(&lately, 0.5)
     }
 
     /// Whether anything was measured.
@@ -209,6 +219,13 @@ mod tests {
             120,
         );
         assert!(forecast.headroom(0.97) > 1.5, "{}", forecast.headroom(0.97));
+    }
+
+    #[test]
+    fn a_load_has_jumped_until_most_of_ten_minutes_were_like_it() {
+        let doubled = |windows: u32| run(|at| if at < 1500.0 { 100.0 } else { 200.0 }, 99 + windows).jumped();
+        assert!(!doubled(0) && doubled(2) && doubled(15) && !doubled(30));
+        assert!(!run(|at| 100.0 + at / 20.0, 100).jumped(), "a slow rise is no jump");
     }
 
     #[test]

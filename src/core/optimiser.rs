@@ -69,8 +69,8 @@ pub enum Binding {
 const SURGE_UTILISATION: f64 = 1.1;
 /// What is added to that for every share of the error budget beyond the given one that is left: what is hardly touched may
 /// pay for a surge.
-const SURGE_BY_BUDGET: f64 = 1.5;
-const SURGE_BUDGET: f64 = 0.8;
+const SURGE_BY_BUDGET: f64 = 1.0;
+const SURGE_BUDGET: f64 = 0.6;
 
 /// Price of a core of limit in cores of request.
 const LIMIT_PRICE: f64 = 0.03;
@@ -229,8 +229,8 @@ mod tests {
             };
             size.replicas(&load, &WORK, 0.95).0
         };
-        assert!((replicas(0.8) - replicas(-1.0)).abs() < 1e-9);
-        assert!(replicas(1.0) < 0.85 * replicas(0.8));
+        assert!((replicas(0.6) - replicas(-1.0)).abs() < 1e-9);
+        assert!(replicas(1.0) < 0.85 * replicas(0.6));
     }
 
     #[test]

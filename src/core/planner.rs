@@ -28,6 +28,8 @@ const SAME: f64 = 1.01;
 const NEW_UTILISATION: f64 = 0.5;
 /// How long new code must have been measured before anything shrinks, in learning times.
 const NEW_LEARNING: f64 = 3.5;
+/// Age at which a window is an old one, on which nothing is scaled in, in lengths of it.
+const MOST_AGE: f64 = 0.75;
 /// Time between two looks for a better pod size, in seconds.
 const SIZE_LOOK_SECONDS: f64 = 60.0;
 
@@ -181,7 +183,7 @@ impl Planner {
         let situation = Situation {
             now: context.now,
             violated,
-            explained: busy || exceeded,
+            explained: busy || exceeded || model.forecast.jumped(),
             severity: context.severity(),
             budget_left: context.budget_left(),
             unsettled: window.starting > 0 || arrived || window.trust < 0.5 && model.drift_at <= 0.0,
@@ -217,7 +219,11 @@ impl Planner {
         }
         let may_shrink = matches!(state, ModelState::Confident | ModelState::Unattainable)
             && (!violated || state == ModelState::Unattainable)
-            && context.model.window.as_ref().is_some_and(|window| window.starting == 0)
+            && context
+                .model
+                .window
+                .as_ref()
+                .is_some_and(|window| window.starting == 0 && context.now - window.at < MOST_AGE * window.seconds)
             && context.now - context.model.changed_at >= NEW_LEARNING * context.settings.learning_seconds;
         let hold_seconds = context.settings.scale_in_hold_seconds;
         let decided = self.pace.decide(&Ask {
@@ -262,7 +268,8 @@ impl Planner {
     fn resize(&mut self, context: &Context<'_>, caution: Caution, violated: bool) {
         let model = context.model;
         let forbidden = self.is_forbidden(context);
-        let due = self.due(context, caution.state, violated, forbidden);
+        let due = forbidden || !self.outgrown(context, caution.state);
+        let due = due && self.due(context, caution.state, violated, forbidden);
         if context.work.is_none() || model.request <= 0.0 || !due {
             return;
         }
@@ -298,6 +305,12 @@ impl Planner {
             self.larger = shrinks(&proposal).then_some(before);
             self.resized(proposal.plan, context.now);
         }
+    }
+
+    /// Whether the load has just outgrown the pods: more of them are wanted now, and none may be taken away to be replaced.
+    fn outgrown(&self, context: &Context<'_>, state: ModelState) -> bool {
+        let ready = context.model.window.as_ref().map_or(0, |window| window.ready);
+        context.model.forecast.jumped() || self.by_load(context, state) > ready
     }
 
     /// Raises memory where a kill or a peak asks for it, whatever else is known.

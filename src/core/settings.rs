@@ -45,7 +45,7 @@ impl Default for Settings {
             scrape_interval_seconds: 15.0,
             decision_interval_seconds: 15.0,
             size_interval_seconds: 1800.0,
-            scale_in_hold_seconds: 120.0,
+            scale_in_hold_seconds: 90.0,
             metrics_missing_seconds: 60.0,
             learning_seconds: 120.0,
             least_samples: 8,

@@ -160,7 +160,7 @@ impl Record {
 
     /// Seconds from `from` until the objective is kept again: until the first 30 s in which no more than `allowed` of the
     /// requests were too slow, with the two minutes that they begin kept as well, and which start after the first violation; 0
-    /// where there was none within five minutes.
+    /// where there was none within two minutes.
     pub fn recovery_seconds(&self, from: usize, allowed: f64) -> f64 {
         const WINDOW: usize = 30;
         const LASTING: usize = 120;
@@ -171,7 +171,7 @@ impl Record {
             f64::from(violating) <= allowed * f64::from(ended)
         };
         let last = self.seconds.len().saturating_sub(WINDOW);
-        let Some(first) = (from..(from + 300).min(last)).find(|&start| !kept(start, WINDOW)) else {
+        let Some(first) = (from..(from + 120).min(last)).find(|&start| !kept(start, WINDOW)) else {
             return 0.0;
         };
         let end = (first..last).find(|&start| kept(start, WINDOW) && kept(start, LASTING));
