@@ -26,6 +26,16 @@ pub fn of(deployment: usize) -> Vec<Review> {
         .collect()
 }
 
+impl Review {
+    /// The review of another pod of the same ReplicaSet, as they come in bursts: with another identifier, and another name
+    /// of the volume of its token.
+    pub fn again(&self, number: usize) -> Vec<u8> {
+        let text = String::from_utf8_lossy(&self.body);
+        let text = text.replace("1f4f6a3a2c11", &format!("{number:012x}"));
+        text.replace("x7v9q", &format!("{number:05x}")).into_bytes()
+    }
+}
+
 fn review(deployment: usize, helpers: usize, variables: usize) -> Value {
     let namespace = format!("team-{}", deployment % 100);
     json!({
@@ -87,7 +97,8 @@ fn container(name: &str, port: usize, variables: usize) -> Value {
         "ports": [{"name": port_name, "containerPort": port, "protocol": "TCP"}],
         "env": environment.collect::<Vec<_>>(),
         "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
-        "volumeMounts": [{"name": "config", "readOnly": true, "mountPath": "/etc/service"}],
+        "volumeMounts": [{"name": "config", "readOnly": true, "mountPath": "/etc/service"},
+            {"name": "kube-api-access-x7v9q", "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}],
         "readinessProbe": {"httpGet": {"path": "/ready", "port": port_name, "scheme": "HTTP"}, "periodSeconds": 5},
         "livenessProbe": {"httpGet": {"path": "/live", "port": port_name, "scheme": "HTTP"}, "periodSeconds": 10},
         "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",

@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use arc_swap::ArcSwap;
 use foldhash::fast::{FixedState, RandomState};
 
+use super::groups::{Groups, Mark};
+
 /// Maps that a namespace is split into: a change copies one of them.
-const PARTS: usize = 16;
+pub(super) const PARTS: usize = 16;
 
 type Part<V> = HashMap<Arc<str>, Arc<V>, RandomState>;
 type Namespaces<V> = HashMap<Arc<str>, Arc<Namespace<V>>, RandomState>;
@@ -22,6 +24,7 @@ type Namespaces<V> = HashMap<Arc<str>, Arc<Namespace<V>>, RandomState>;
 pub struct Index<V> {
     namespaces: ArcSwap<Namespaces<V>>,
     filled: AtomicBool,
+    mark: Option<Mark<V>>,
 }
 
 #[derive(Debug)]
@@ -29,27 +32,23 @@ struct Namespace<V> {
     parts: [ArcSwap<Part<V>>; PARTS],
     /// A bit for each map that holds something: most namespaces hold few objects of a kind.
     occupied: AtomicU16,
-}
-
-impl<V> Default for Namespace<V> {
-    fn default() -> Self {
-        Self::of(std::array::from_fn(|_| Part::default()))
-    }
+    groups: Option<Box<Groups<V>>>,
 }
 
 /// Which of the maps a name belongs to.
-fn part_of(name: &str) -> usize {
+pub(super) fn part_of(name: &str) -> usize {
     FixedState::default().hash_one(name) as usize % PARTS
 }
 
 impl<V> Namespace<V> {
-    fn of(parts: [Part<V>; PARTS]) -> Self {
+    fn of(parts: [Part<V>; PARTS], mark: Option<Mark<V>>) -> Self {
         let bits = parts
             .iter()
             .enumerate()
             .map(|(part, map)| u16::from(!map.is_empty()) << part);
         Self {
             occupied: AtomicU16::new(bits.sum()),
+            groups: mark.map(|mark| Box::new(Groups::of(mark, parts.iter().flat_map(HashMap::values)))),
             parts: parts.map(|part| ArcSwap::new(Arc::new(part))),
         }
     }
@@ -65,19 +64,27 @@ impl<V> Namespace<V> {
     fn put(&self, name: &str, value: Arc<V>) {
         let part = part_of(name);
         let mut copy = Part::clone(&self.parts[part].load());
-        copy.insert(name.into(), value);
+        let old = copy.insert(name.into(), Arc::clone(&value));
         self.parts[part].store(Arc::new(copy));
         self.occupied.fetch_or(1 << part, Ordering::Release);
+        self.regroup(old.as_ref(), Some(&value));
     }
 
     fn remove(&self, name: &str) {
         let part = part_of(name);
         let mut copy = Part::clone(&self.parts[part].load());
-        copy.remove(name);
+        let old = copy.remove(name);
         if copy.is_empty() {
             self.occupied.fetch_and(!(1 << part), Ordering::Release);
         }
         self.parts[part].store(Arc::new(copy));
+        self.regroup(old.as_ref(), None);
+    }
+
+    fn regroup(&self, old: Option<&Arc<V>>, new: Option<&Arc<V>>) {
+        if let Some(groups) = &self.groups {
+            groups.replace(old, new);
+        }
     }
 
     fn values(&self, into: &mut Vec<Arc<V>>, wanted: impl Fn(&V) -> bool) {
@@ -98,11 +105,36 @@ impl<V> Default for Index<V> {
         Self {
             namespaces: ArcSwap::default(),
             filled: AtomicBool::new(false),
+            mark: None,
         }
     }
 }
 
 impl<V> Index<V> {
+    /// One whose values can be found by what they are marked with too.
+    #[must_use]
+    pub fn marked(mark: Mark<V>) -> Self {
+        Self {
+            mark: Some(mark),
+            ..Self::default()
+        }
+    }
+
+    /// The values of a namespace with any of these marks.
+    #[must_use]
+    pub fn with_marks<'m>(&self, namespace: &str, marks: impl Iterator<Item = &'m str>) -> Vec<Arc<V>> {
+        let mut values = Vec::new();
+        if let Some(groups) = self
+            .namespaces
+            .load()
+            .get(namespace)
+            .and_then(|held| held.groups.as_ref())
+        {
+            marks.for_each(|mark| groups.find(mark, &mut values));
+        }
+        values
+    }
+
     /// Whether it has been filled once.
     #[must_use]
     pub fn filled(&self) -> bool {
@@ -202,13 +234,14 @@ impl<V> Index<V> {
         }
         let sealed = fresh
             .into_iter()
-            .map(|(name, parts)| (name, Arc::new(Namespace::of(parts))));
+            .map(|(name, parts)| (name, Arc::new(Namespace::of(parts, self.mark))));
         self.namespaces.store(Arc::new(sealed.collect()));
         self.set_filled();
     }
 
     fn open(&self, namespace: &str) -> Arc<Namespace<V>> {
-        let opened = Arc::new(Namespace::default());
+        let empty = std::array::from_fn(|_| Part::default());
+        let opened = Arc::new(Namespace::of(empty, self.mark));
         let mut copy = Namespaces::clone(&self.namespaces.load());
         copy.insert(namespace.into(), Arc::clone(&opened));
         self.namespaces.store(Arc::new(copy));
@@ -256,6 +289,32 @@ mod tests {
         assert_eq!(*index.get("", "node").unwrap(), 3);
         index.put("shop", "later", 4);
         assert_eq!(index.of("shop").len(), 2);
+    }
+
+    #[test]
+    fn values_are_found_by_their_marks() {
+        let index = Index::marked(|number: &u64| Some((number % 10).to_string()));
+        let marked = |namespace: &str, marks: &[&str]| {
+            let mut found: Vec<_> = index
+                .with_marks(namespace, marks.iter().copied())
+                .iter()
+                .map(|held| **held)
+                .collect();
+            found.sort_unstable();
+            found
+        };
+        index.replace(vec![
+            ("shop".to_owned(), "a".to_owned(), 11),
+            ("shop".to_owned(), "b".to_owned(), 22),
+        ]);
+        index.put("shop", "c", 31);
+        index.put("bank", "a", 41);
+        assert_eq!(marked("shop", &["1", "2", "3"]), [11, 22, 31]);
+        assert_eq!(marked("bank", &["1"]), [41]);
+        index.put("shop", "a", 12);
+        index.remove("shop", "c");
+        assert_eq!((marked("shop", &["1"]), marked("shop", &["2"])), (vec![], vec![12, 22]));
+        assert!(marked("nowhere", &["1"]).is_empty());
     }
 
     #[test]

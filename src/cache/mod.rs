@@ -3,12 +3,14 @@
 //! Every replica keeps its own, by watching. Nothing is fetched when somebody asks.
 
 pub mod follow;
+pub mod groups;
 pub mod index;
 pub mod keep;
 pub mod objectives;
 pub mod plan;
 mod plans;
 pub mod pods;
+pub mod selectors;
 pub mod software;
 mod trim;
 mod vertical;
@@ -34,7 +36,7 @@ pub use vertical::ActiveAutoscaler;
 const NOT_ENDED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// What is known of the cluster.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Cluster {
     /// Deployments.
     pub deployments: Arc<Index<KnownDeployment>>,
@@ -62,6 +64,26 @@ pub struct Cluster {
     pub disruption_budgets: Arc<Index<PodDisruptionBudget>>,
     /// VerticalPodAutoscalers that change pods.
     pub vertical_pod_autoscalers: Arc<Index<ActiveAutoscaler>>,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            deployments: Arc::default(),
+            replica_sets: Arc::default(),
+            pods: Arc::default(),
+            services: Arc::new(Index::marked(selectors::of_service)),
+            namespaces: Arc::default(),
+            objectives: Arc::default(),
+            recommendations: Arc::default(),
+            horizontal_pod_autoscalers: Arc::default(),
+            limit_ranges: Arc::default(),
+            resource_quotas: Arc::default(),
+            network_policies: Arc::default(),
+            disruption_budgets: Arc::default(),
+            vertical_pod_autoscalers: Arc::default(),
+        }
+    }
 }
 
 impl Cluster {

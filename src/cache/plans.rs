@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use valence_webhook::{LatencyObjective, Plan, Plans};
 
-use super::{Cluster, objectives};
+use super::{Cluster, objectives, selectors};
 use crate::core::objective::Objective;
 
 impl Plans for Cluster {
@@ -51,6 +51,11 @@ impl Plans for Cluster {
 
     fn services(&self, namespace: &str) -> Vec<Arc<Service>> {
         self.services.of(namespace)
+    }
+
+    fn services_for(&self, namespace: &str, labels: &[(&str, &str)]) -> Vec<Arc<Service>> {
+        let marks: Vec<_> = labels.iter().map(|(key, value)| selectors::mark(key, value)).collect();
+        self.services.with_marks(namespace, marks.iter().map(String::as_str))
     }
 
     fn selected_pods(&self, namespace: &str, selector: &[(&str, &str)]) -> Vec<Pod> {

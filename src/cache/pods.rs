@@ -73,7 +73,8 @@ impl PackedPod {
     /// The Pod, as far as it was kept.
     #[must_use]
     pub fn unpack(&self) -> Option<Pod> {
-        let mut pod: Pod = serde_json::from_slice(&self.text).ok()?;
+        // As text, which is how a watch reads pods: reading bytes would take the same code a second time.
+        let mut pod: Pod = serde_json::from_str(std::str::from_utf8(&self.text).ok()?).ok()?;
         pod.metadata.labels = self.labels.unpack();
         // What grew while it was read has room for four of everything.
         if let Some(spec) = &mut pod.spec {

@@ -2,7 +2,6 @@
 //! more of one object than a bound. The caches of every replica hold all of them, asked for or not.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -59,21 +58,7 @@ pub fn metadata(metadata: &mut ObjectMeta) {
 
 /// Bytes of the JSON of an object.
 pub fn bytes(object: &impl Serialize) -> usize {
-    let mut count = Count(0);
-    serde_json::to_writer(&mut count, object).map_or(usize::MAX, |()| count.0)
-}
-
-struct Count(usize);
-
-impl io::Write for Count {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    serde_json::to_vec(object).map_or(usize::MAX, |json| json.len())
 }
 
 /// The object, or where it is too large one of its name that says nothing.

@@ -72,7 +72,12 @@ impl Arguments {
             (Form::Manifest, Some(file)) => filled(read(file)?, name, &status, self.sidecar)?,
             (Form::Manifest, None) => {
                 let deployment: Deployment = Api::namespaced(client, &namespace).get(name).await?;
-                filled(plain(serde_json::to_value(deployment)?), name, &status, self.sidecar)?
+                filled(
+                    plain(serde_json::from_slice(&serde_json::to_vec(&deployment)?)?),
+                    name,
+                    &status,
+                    self.sidecar,
+                )?
             }
         };
         output::print(&format!("# {}\n{}", comment(&status), yaml(&document)?))?;

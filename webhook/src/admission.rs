@@ -13,7 +13,7 @@ use crate::outcome::{Outcome, Unseen};
 use crate::plans::Plans;
 use crate::pod::Sidecars;
 use crate::reader::Quick;
-use crate::recall::{Recall, Reply};
+use crate::recall::{Asked, Recall, Recalled, Reply};
 use crate::review::{self, Read, Request, ReviewError};
 use crate::settings::Settings;
 use crate::{deployment, hpa, pod, scale, service};
@@ -182,9 +182,14 @@ impl Admission {
         }
     }
 
-    /// A new pod, of which there may have been one before.
+    /// A new pod, of which there may have been one before: then its review need not be read.
     fn answer_pod(&self, settings: &Arc<Settings>, body: &[u8]) -> Result<Answer, ReviewError> {
-        let mut request = match review::read::<crate::view::Pod<'_>>(body)? {
+        if let Some(recalled) = self.recall.find(self.plans.as_ref(), settings, body)
+            && self.plans.synced()
+        {
+            return Ok(again(recalled));
+        }
+        let mut request = match review::read_pod(body)? {
             Read::Whole(request) => request,
             Read::Odd(request, complaint) => return Ok(odd(&request, &complaint)),
         };
@@ -201,16 +206,22 @@ impl Admission {
             // Who wrote which field when is another matter with every pod, and none of admission's.
             metadata.managed_fields = None;
         }
-        let namespace = request.namespace();
+        let asked = Asked {
+            body,
+            uid: request.uid.as_deref().unwrap_or_default(),
+            namespace: request.namespace(),
+            dry_run: request.is_dry_run(),
+            pod: &pod,
+        };
         let decide = |plans: &dyn Plans| {
             let context = Context {
                 plans,
                 settings,
                 sidecars: &self.sidecars,
             };
-            reply(pod::admit(&context, namespace, &pod))
+            reply(pod::admit(&context, asked.namespace, &pod))
         };
-        let reply = self.recall.reply(&self.plans, settings, namespace, &pod, decide);
+        let reply = self.recall.reply(&self.plans, settings, &asked, decide);
         Ok(answer(&request, reply, String::new()))
     }
 
@@ -315,6 +326,26 @@ fn reply(mut outcome: Outcome) -> Reply {
     Reply { outcome, rest, patched }
 }
 
+/// The answer that was given before, to another review.
+fn again(recalled: Recalled<'_>) -> Answer {
+    Answer {
+        body: review::answer(recalled.uid, &recalled.reply.rest),
+        result: changed(&recalled.reply),
+        reply: recalled.reply,
+        dry_run: recalled.dry_run,
+        manager: String::new(),
+        user: String::new(),
+    }
+}
+
+fn changed(reply: &Reply) -> Counted {
+    if reply.patched {
+        Counted::Changed
+    } else {
+        Counted::Unchanged
+    }
+}
+
 fn answer<T>(request: &Request<'_, T>, reply: Arc<Reply>, manager: String) -> Answer {
     let uid = request.uid.as_deref().unwrap_or_default();
     let user = request.user_info.as_ref().and_then(|user| user.username.as_deref());
@@ -326,11 +357,7 @@ fn answer<T>(request: &Request<'_, T>, reply: Arc<Reply>, manager: String) -> An
             String::new()
         },
         dry_run: request.is_dry_run(),
-        result: if reply.patched {
-            Counted::Changed
-        } else {
-            Counted::Unchanged
-        },
+        result: changed(&reply),
         reply,
         manager,
     }

@@ -112,6 +112,18 @@ impl Plans for Asking {
         answer
     }
 
+    fn services_for(&self, namespace: &str, labels: &[(&str, &str)]) -> Vec<Arc<Service>> {
+        let answer = self.plans.services_for(namespace, labels);
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let labels: Vec<_> = labels.iter().map(owned).collect();
+        let (namespace, kept) = (namespace.to_owned(), answer.clone());
+        self.keep(move |plans| {
+            let labels: Vec<_> = labels.iter().map(|(key, value)| (&**key, &**value)).collect();
+            are_same(&plans.services_for(&namespace, &labels), &kept)
+        });
+        answer
+    }
+
     fn selected_pods(&self, namespace: &str, selector: &[(&str, &str)]) -> Vec<Pod> {
         // They are made for who asks, so that no answer is the same as another.
         self.keep(|_| false);

@@ -122,7 +122,7 @@ quick!(Templated { template });
 /// Whether a review changes the template; `None` where it is not written the way an API server writes it, which writes
 /// equal objects in equal bytes.
 fn template_changes(review: &[u8]) -> Option<bool> {
-    let request = Reader::whole::<Templates<'_>>(review)?.request?;
+    let request = Reader::new(review).whole::<Templates<'_>>()?.request?;
     let [new, old] = [request.object, request.old_object].map(|object| Some(object?.spec?.template?.0));
     Some(new != old)
 }

@@ -4,9 +4,11 @@
 //! object that it does not understand is admitted as it came.
 
 pub mod admission;
+mod alike;
 pub mod amounts;
 pub mod annotations;
 mod asking;
+mod blocks;
 mod body;
 mod deployment;
 pub mod envoy;

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
-use crate::reader::special;
+use crate::blocks::special;
 
 /// JSON that goes into many patches, and what base64 makes of it.
 ///

@@ -92,7 +92,8 @@ impl Pending {
 
 /// The review of an empty patch.
 fn question(object: &impl Serialize) -> Vec<u8> {
-    let object = serde_json::to_value(object).unwrap_or_default();
+    // Through text, as objects are written elsewhere: to go straight to a value would take the same code a second time.
+    let object: Value = serde_json::from_slice(&serde_json::to_vec(object).unwrap_or_default()).unwrap_or_default();
     let review = json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",

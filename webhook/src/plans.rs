@@ -39,6 +39,12 @@ pub trait Plans: Send + Sync + 'static {
     /// Services of a namespace.
     fn services(&self, namespace: &str) -> Vec<Arc<Service>>;
 
+    /// Services of a namespace for pods that carry these labels: all that select them, and perhaps others.
+    fn services_for(&self, namespace: &str, labels: &[(&str, &str)]) -> Vec<Arc<Service>> {
+        let _ = labels;
+        self.services(namespace)
+    }
+
     /// Pods of a namespace that carry all labels of a selector (managed fields and environment dropped by the cache).
     fn selected_pods(&self, namespace: &str, selector: &[(&str, &str)]) -> Vec<Pod>;
 

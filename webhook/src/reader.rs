@@ -6,11 +6,9 @@
 //! has the last word. Text that is skipped is matched for its brackets and quotes, and not looked into.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
-use wide::u8x16;
-
-/// Bytes that are looked at together.
-const BLOCK: usize = 64;
+use crate::blocks::{nested, special};
 
 /// Most elements of lists, labels and annotations that are kept of one review, old object and new one together. Three bytes
 /// of JSON can become six hundred in memory; objects that people write have some tens of them.
@@ -28,6 +26,10 @@ pub(crate) struct Reader<'a> {
     at: usize,
     /// How many more elements are kept.
     room: usize,
+    /// A member that is passed over in whatever object it comes.
+    unwanted: &'static str,
+    /// What was passed over, for those who want to know.
+    passed: Option<Vec<Range<usize>>>,
 }
 
 /// Text between quotes.
@@ -50,19 +52,42 @@ impl<'a> Quoted<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads one value that is all there is.
-    pub fn whole<T: Quick<'a>>(bytes: &'a [u8]) -> Option<T> {
-        let mut reader = Self::new(bytes);
-        let value = T::read(&mut reader)?;
-        reader.peek().is_none().then_some(value)
-    }
-
-    fn new(bytes: &'a [u8]) -> Self {
+    /// At the beginning.
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
             at: 0,
             room: MOST_ELEMENTS,
+            unwanted: "",
+            passed: None,
         }
+    }
+
+    /// Passes over a member in whatever object it comes.
+    pub fn without(self, unwanted: &'static str) -> Self {
+        Self { unwanted, ..self }
+    }
+
+    /// Reads one value that is all there is.
+    pub fn whole<T: Quick<'a>>(mut self) -> Option<T> {
+        self.only()
+    }
+
+    /// What is passed over where one value is read.
+    pub fn passed_over<T: Quick<'a>>(mut self) -> Option<Vec<Range<usize>>> {
+        self.passed = Some(Vec::new());
+        self.only::<T>()?;
+        self.passed
+    }
+
+    fn only<T: Quick<'a>>(&mut self) -> Option<T> {
+        let value = T::read(self)?;
+        self.peek().is_none().then_some(value)
+    }
+
+    /// Whether a member is passed over wherever it comes.
+    pub fn is_unwanted(&self, key: &[u8]) -> bool {
+        key == self.unwanted.as_bytes()
     }
 
     /// Makes room for an element that is kept, where there is some left.
@@ -159,11 +184,25 @@ impl<'a> Reader<'a> {
         digits.parse().ok().filter(|_| ends && !leading)
     }
 
-    /// Goes past a value.
+    /// Goes past a value that nobody wants.
     pub fn skip(&mut self) -> Option<()> {
+        self.peek()?;
+        let start = self.at;
+        self.pass()?;
+        if let Some(passed) = &mut self.passed {
+            passed.push(start..self.at);
+        }
+        Some(())
+    }
+
+    /// Goes past a value.
+    fn pass(&mut self) -> Option<()> {
         match self.peek()? {
             b'"' => self.quoted().map(drop),
-            b'{' | b'[' => self.skip_nested(),
+            b'{' | b'[' => {
+                self.at += nested(&self.bytes[self.at..])?;
+                Some(())
+            }
             b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
                 let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t');
                 self.at += self.bytes[self.at..].iter().position(ends)?;
@@ -172,126 +211,6 @@ impl<'a> Reader<'a> {
             _ => None,
         }
     }
-
-    /// Goes past an object or a list, a block at a time.
-    fn skip_nested(&mut self) -> Option<()> {
-        let mut nesting = Nesting::default();
-        let (blocks, rest) = self.bytes[self.at..].as_chunks::<BLOCK>();
-        for block in blocks {
-            if let Some(length) = nesting.end(block) {
-                self.at += length;
-                return Some(());
-            }
-            self.at += BLOCK;
-        }
-        let mut last = [b' '; BLOCK];
-        last[..rest.len()].copy_from_slice(rest);
-        self.at += nesting.end(&last)?;
-        Some(())
-    }
-}
-
-/// How far into brackets and text a scan is, from one block to the next.
-#[derive(Default)]
-struct Nesting {
-    depth: u32,
-    /// All ones within text.
-    in_text: u64,
-    /// One where the first byte of the next block is escaped.
-    escaped: u64,
-}
-
-impl Nesting {
-    /// The position after the bracket that closes the first one, where it is in this block.
-    fn end(&mut self, block: &[u8; BLOCK]) -> Option<usize> {
-        let [quotes, backslashes, opening, closing] = masks(block);
-        let text = self.text(quotes, backslashes);
-        let (opening, mut closing) = (opening & !text, closing & !text);
-        if closing.count_ones() < self.depth {
-            self.depth = self.depth + opening.count_ones() - closing.count_ones();
-            return None;
-        }
-        let mut closed = 0;
-        while closing != 0 {
-            let below = (1_u64 << closing.trailing_zeros()) - 1;
-            closed += 1;
-            if self.depth + (opening & below).count_ones() <= closed {
-                return Some(closing.trailing_zeros() as usize + 1);
-            }
-            closing &= closing - 1;
-        }
-        self.depth = self.depth + opening.count_ones() - closed;
-        None
-    }
-
-    /// Which bytes are within text, the opening quote among them.
-    fn text(&mut self, quotes: u64, backslashes: u64) -> u64 {
-        let quotes = quotes & !self.escapes(backslashes);
-        let text = parity(quotes) ^ self.in_text;
-        self.in_text = 0_u64.wrapping_sub(text >> 63);
-        text
-    }
-
-    /// Which bytes are escaped: those after an odd number of backslashes.
-    fn escapes(&mut self, backslashes: u64) -> u64 {
-        if backslashes == 0 {
-            return std::mem::take(&mut self.escaped);
-        }
-        const EVEN: u64 = 0x5555_5555_5555_5555;
-        let backslashes = backslashes & !self.escaped;
-        let follows = (backslashes << 1) | self.escaped;
-        let odd_starts = backslashes & !EVEN & !follows;
-        let (even_ends, overflow) = odd_starts.overflowing_add(backslashes);
-        self.escaped = u64::from(overflow);
-        (EVEN ^ (even_ends << 1)) & follows
-    }
-}
-
-/// For each bit, whether an odd number of bits is set up to and with it.
-fn parity(mut bits: u64) -> u64 {
-    for shift in [1, 2, 4, 8, 16, 32] {
-        bits ^= bits << shift;
-    }
-    bits
-}
-
-/// Where quotes, backslashes, opening and closing brackets are in a block.
-fn masks(block: &[u8; BLOCK]) -> [u64; 4] {
-    let (parts, _) = block.as_chunks::<16>();
-    let mut bytes = [u8x16::splat(0); BLOCK / 16];
-    for (bytes, part) in bytes.iter_mut().zip(parts) {
-        *bytes = u8x16::new(*part);
-    }
-    // `[` and `{` differ in this bit alone, and so do `]` and `}`.
-    let brackets = bytes.map(|bytes| bytes | u8x16::splat(0x20));
-    [
-        equal(bytes, b'"'),
-        equal(bytes, b'\\'),
-        equal(brackets, b'{'),
-        equal(brackets, b'}'),
-    ]
-}
-
-fn equal(bytes: [u8x16; BLOCK / 16], wanted: u8) -> u64 {
-    let [a, b, c, d] = bytes.map(|bytes| u64::from(bytes.simd_eq(u8x16::splat(wanted)).to_bitmask()));
-    a | b << 16 | c << 32 | d << 48
-}
-
-/// The position of the first quote, backslash or control character.
-pub(crate) fn special(text: &[u8]) -> Option<usize> {
-    let (parts, rest) = text.as_chunks::<16>();
-    for (position, part) in parts.iter().enumerate() {
-        let bytes = u8x16::new(*part);
-        let found = bytes.simd_eq(u8x16::splat(b'"'))
-            | bytes.simd_eq(u8x16::splat(b'\\'))
-            | bytes.simd_eq(bytes.min(u8x16::splat(0x1f)));
-        let found = found.to_bitmask();
-        if found != 0 {
-            return Some(position * 16 + found.trailing_zeros() as usize);
-        }
-    }
-    let found = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
-    Some(text.len() - rest.len() + found)
 }
 
 /// A field's name in JSON, worked out by the compiler from its name in Rust.
@@ -378,6 +297,9 @@ macro_rules! quick {
                     if key.escaped {
                         return None;
                     }
+                    if reader.is_unwanted(key.raw) {
+                        return reader.skip();
+                    }
                     $({
                         const KEY: $crate::reader::Key = $crate::reader::Key::of($crate::reader::name!($field $(= $json)?));
                         if key.raw == KEY.text() {
@@ -400,7 +322,7 @@ impl<'a> Quick<'a> for Raw<'a> {
     fn read(reader: &mut Reader<'a>) -> Option<Self> {
         reader.peek()?;
         let start = reader.at;
-        reader.skip()?;
+        reader.pass()?;
         Some(Self(&reader.bytes[start..reader.at]))
     }
 }
@@ -497,14 +419,14 @@ mod tests {
             let json = serde_json::json!([" ".repeat(lead), {"text": text}, 1]).to_string();
             prop_assert_eq!(skipped(json.as_bytes()), Some(json.len()));
             let quoted = serde_json::to_string(&text).unwrap();
-            let read = Reader::whole::<Cow<'_, str>>(quoted.as_bytes());
+            let read = Reader::new(quoted.as_bytes()).whole::<Cow<'_, str>>();
             prop_assert_eq!(read.as_deref(), Some(text.as_str()));
         }
 
         /// A number is read as serde_json reads it, or left to it.
         #[test]
         fn numbers_are_read(number in "-?[0-9]{1,20}([.eE][0-9]{1,2})?") {
-            if let Some(read) = Reader::whole::<i64>(number.as_bytes()) {
+            if let Some(read) = Reader::new(number.as_bytes()).whole::<i64>() {
                 prop_assert_eq!(read, serde_json::from_str::<i64>(&number).unwrap());
             }
         }
@@ -512,7 +434,7 @@ mod tests {
 
     #[test]
     fn usual_numbers_are_read() {
-        let read = |text: &str| Reader::whole::<i64>(text.as_bytes());
+        let read = |text: &str| Reader::new(text.as_bytes()).whole::<i64>();
         assert_eq!(
             ["0", "8080", "-3", " 12 "].map(read),
             [Some(0), Some(8080), Some(-3), Some(12)]

@@ -1,10 +1,10 @@
 //! Answers that were given before.
 //!
 //! The pods of a ReplicaSet come in bursts, and differ in nothing that admission looks at: names of token volumes and
-//! environments are not. What is decided follows from the parts of the pod that are read ([`crate::view::Pod`]), the settings,
-//! and what [`Plans`] say to what they are asked. All of these are kept with an answer, and it is given again where the
-//! parts are equal, the settings the same, and every question is answered with the same objects as before; so whatever is
-//! new in a cache is seen by the next pod, as it is without this.
+//! environments are not. What is decided follows from the parts of the review that are read, the settings, and what
+//! [`Plans`] say to what they are asked. All of these are kept with an answer, and it is given again where a review is
+//! [alike](crate::alike), the settings are the same, and every question is answered with the same objects as before; so
+//! whatever is new in a cache is seen by the next pod, as it is without this.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -12,17 +12,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 
+use crate::alike::Template;
 use crate::asking::{Asking, Question};
 use crate::outcome::Outcome;
 use crate::plans::Plans;
+use crate::review;
 use crate::settings::Settings;
-use crate::view::{Keep, Metadata, Pod};
+use crate::view::{Metadata, Pod};
 
-/// Most ReplicaSets of which an answer is kept.
-const SLOTS: usize = 256;
+/// Most ReplicaSets of which an answer is kept; by the lengths of their reviews, of which a few may be the same.
+const SLOTS: usize = LENGTHS * SAME_LENGTH;
+const LENGTHS: usize = 64;
+const SAME_LENGTH: usize = 4;
 
-/// Most bytes of an answer that is kept, and of what it was about: usual are some 20 KB.
-const MOST_BYTES: usize = 64 << 10;
+/// ReplicaSets that are known to have been asked about.
+const SEEN: usize = 256;
+
+/// Most bytes of an answer that is kept, and of what it was about: usual are some 30 KB.
+const MOST_BYTES: usize = 128 << 10;
+
+/// Most bytes of all that are kept.
+const MOST_BYTES_OF_ALL: usize = 6 << 20;
 
 /// An answer without the identifier that it begins with.
 #[derive(Debug)]
@@ -35,19 +45,41 @@ pub(crate) struct Reply {
     pub rest: Vec<u8>,
 }
 
-/// Answers that were given before, by ReplicaSet. It is read without a lock.
-pub(crate) struct Recall(Vec<Slot>);
+/// A review of a new pod that was read.
+pub(crate) struct Asked<'r, 'b> {
+    /// As it came.
+    pub body: &'b [u8],
+    /// Its identifier.
+    pub uid: &'r str,
+    /// Namespace of the pod.
+    pub namespace: &'r str,
+    /// Whether nothing will be kept of it.
+    pub dry_run: bool,
+    /// The pod.
+    pub pod: &'r Pod<'b>,
+}
 
-#[derive(Default)]
-struct Slot {
-    /// The ReplicaSet that was last asked about: an answer is kept when it is asked about again.
-    last: AtomicU64,
-    kept: ArcSwapOption<Kept>,
+/// An answer that was given before, to a review that was not read.
+pub(crate) struct Recalled<'b> {
+    /// The identifier of the review.
+    pub uid: &'b str,
+    /// Whether nothing will be kept of it.
+    pub dry_run: bool,
+    /// What to answer.
+    pub reply: Arc<Reply>,
+}
+
+/// Answers that were given before. It is read without a lock.
+pub(crate) struct Recall {
+    /// The ReplicaSets that were last asked about: an answer is kept when it is asked about again.
+    seen: Vec<AtomicU64>,
+    kept: Vec<ArcSwapOption<Kept>>,
 }
 
 struct Kept {
-    namespace: String,
-    pod: Pod<'static>,
+    replica_set: u64,
+    review: Template,
+    dry_run: bool,
     settings: Arc<Settings>,
     questions: Vec<Question>,
     reply: Arc<Reply>,
@@ -55,60 +87,99 @@ struct Kept {
 
 impl Default for Recall {
     fn default() -> Self {
-        Self((0..SLOTS).map(|_| Slot::default()).collect())
+        Self {
+            seen: (0..SEEN).map(|_| AtomicU64::default()).collect(),
+            kept: (0..SLOTS).map(|_| ArcSwapOption::empty()).collect(),
+        }
     }
 }
 
 impl Recall {
-    /// The answer about a pod: an earlier one where nothing that it was made from has changed, or a new one.
+    /// The answer to a review that is like an earlier one, where nothing that it was made from has changed.
+    pub fn find<'b>(&self, plans: &dyn Plans, settings: &Arc<Settings>, body: &'b [u8]) -> Option<Recalled<'b>> {
+        self.slots(body.len()).iter().find_map(|slot| {
+            let kept = slot.load();
+            let kept = kept.as_ref().filter(|kept| Arc::ptr_eq(&kept.settings, settings))?;
+            let uid = kept.review.uid_in(body)?;
+            kept.questions.iter().all(|question| question(plans)).then(|| Recalled {
+                uid,
+                dry_run: kept.dry_run,
+                reply: Arc::clone(&kept.reply),
+            })
+        })
+    }
+
+    /// A new answer, kept where one was given about the same ReplicaSet before.
     pub fn reply(
         &self,
         plans: &Arc<dyn Plans>,
         settings: &Arc<Settings>,
-        namespace: &str,
-        pod: &Pod<'_>,
+        asked: &Asked<'_, '_>,
         decide: impl Fn(&dyn Plans) -> Reply,
     ) -> Arc<Reply> {
-        let Some(replica_set) = pod.metadata.as_ref().and_then(controller) else {
+        let Some(replica_set) = asked.pod.metadata.as_ref().and_then(controller) else {
             return Arc::new(decide(plans.as_ref()));
         };
-        let key = key(namespace, replica_set);
-        let slot = &self.0[key as usize % SLOTS];
-        if let Some(kept) = &*slot.kept.load()
-            && kept.holds(plans.as_ref(), settings, namespace, pod)
-        {
-            return Arc::clone(&kept.reply);
-        }
-        if slot.last.swap(key, Ordering::Relaxed) != key {
+        let key = key(asked.namespace, replica_set);
+        if self.seen[key as usize % SEEN].swap(key, Ordering::Relaxed) != key {
             return Arc::new(decide(plans.as_ref()));
         }
         let asking = Asking::new(Arc::clone(plans));
         let reply = Arc::new(decide(&asking));
-        if reply.outcome.unseen.is_none() && pod.held() + reply.rest.len() <= MOST_BYTES {
-            slot.kept.store(Some(Arc::new(Kept {
-                namespace: namespace.to_owned(),
-                pod: pod.keep(),
+        let may_be_kept = reply.outcome.unseen.is_none() && !reply.outcome.overrides;
+        let fits = asked.body.len() + reply.rest.len() <= MOST_BYTES;
+        if let Some(review) = (may_be_kept && fits).then(|| asked.template()).flatten() {
+            self.keep(Kept {
+                replica_set: key,
+                review,
+                dry_run: asked.dry_run,
                 settings: Arc::clone(settings),
                 questions: asking.questions(),
                 reply: Arc::clone(&reply),
-            })));
+            });
         }
         reply
+    }
+
+    fn keep(&self, kept: Kept) {
+        let all: usize = self
+            .kept
+            .iter()
+            .filter_map(|slot| Some(slot.load().as_ref()?.size()))
+            .sum();
+        if all + kept.size() > MOST_BYTES_OF_ALL {
+            self.kept.iter().for_each(|slot| slot.store(None));
+        }
+        let slots = self.slots(kept.review.length());
+        let own = |slot: &&ArcSwapOption<Kept>| {
+            let other = slot.load();
+            other
+                .as_ref()
+                .is_some_and(|other| other.replica_set == kept.replica_set)
+        };
+        let free = |slot: &&ArcSwapOption<Kept>| slot.load().is_none();
+        let slot = slots.iter().find(own).or_else(|| slots.iter().find(free));
+        let slot = slot.unwrap_or(&slots[kept.replica_set as usize / SEEN % SAME_LENGTH]);
+        slot.store(Some(Arc::new(kept)));
+    }
+
+    /// Where answers to reviews of a length are kept.
+    fn slots(&self, length: usize) -> &[ArcSwapOption<Kept>] {
+        &self.kept[length % LENGTHS * SAME_LENGTH..][..SAME_LENGTH]
+    }
+}
+
+impl Asked<'_, '_> {
+    fn template(&self) -> Option<Template> {
+        Template::of(self.body, self.uid, &review::passed_over(self.body)?)
     }
 }
 
 impl Kept {
-    fn holds(&self, plans: &dyn Plans, settings: &Arc<Settings>, namespace: &str, pod: &Pod<'_>) -> bool {
-        self.namespace == namespace
-            && Arc::ptr_eq(&self.settings, settings)
-            && same(&self.pod, pod)
-            && self.questions.iter().all(|question| question(plans))
+    /// Bytes that it takes, about.
+    fn size(&self) -> usize {
+        self.review.size() + self.reply.rest.len()
     }
-}
-
-/// Whether two pods are equal in all that is read of them.
-fn same<'a>(kept: &Pod<'a>, pod: &Pod<'a>) -> bool {
-    kept == pod
 }
 
 fn controller<'m>(metadata: &'m Metadata<'_>) -> Option<&'m str> {
@@ -127,7 +198,6 @@ fn key(namespace: &str, replica_set: &str) -> u64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::collections::BTreeMap;
-    use std::sync::atomic::AtomicUsize;
 
     use arc_swap::ArcSwap;
     use k8s_openapi::api::apps::v1::Deployment;
@@ -139,7 +209,7 @@ mod tests {
     use crate::patch::Patch;
     use crate::plans::{ContainerResources, LatencyObjective, Plan};
     use crate::pod::{self, Sidecars};
-    use crate::review;
+    use crate::review::Read;
 
     /// A Deployment `web` whose parts change one by one.
     #[derive(Default)]
@@ -234,16 +304,20 @@ mod tests {
     /// Asks about a pod with and without a memory; whether the answer had to be made.
     fn asked(recall: &Recall, shop: &Arc<Shop>, settings: &Arc<Settings>, namespace: &str, pod: &str) -> bool {
         let plans: Arc<dyn Plans> = Arc::clone(shop) as _;
-        let pod: Pod<'_> = serde_json::from_str(pod).unwrap();
-        let made = AtomicUsize::new(0);
+        let body = format!(
+            r#"{{"apiVersion":"admission.k8s.io/v1","request":{{"uid":"u","namespace":"{namespace}","object":{pod}}}}}"#
+        );
+        let Read::Whole(request) = review::read_pod(body.as_bytes()).unwrap() else {
+            panic!("a pod of this test is understood")
+        };
+        let pod = request.object.as_ref().unwrap();
         let decide = |plans: &dyn Plans| {
-            made.fetch_add(1, Ordering::Relaxed);
             let context = Context {
                 plans,
                 settings,
                 sidecars: &Sidecars::default(),
             };
-            let outcome = pod::admit(&context, namespace, &pod);
+            let outcome = pod::admit(&context, namespace, pod);
             Reply {
                 rest: review::rest(&outcome.patch, &outcome.warnings),
                 patched: !outcome.patch.is_empty(),
@@ -253,8 +327,19 @@ mod tests {
                 },
             }
         };
-        let reply = recall.reply(&plans, settings, namespace, &pod, decide);
-        let was_made = made.swap(0, Ordering::Relaxed) > 0;
+        let asked = Asked {
+            body: body.as_bytes(),
+            uid: request.uid.as_deref().unwrap(),
+            namespace,
+            dry_run: false,
+            pod,
+        };
+        let recalled = recall.find(plans.as_ref(), settings, body.as_bytes());
+        let was_made = recalled.is_none();
+        let reply = match recalled {
+            Some(recalled) => recalled.reply,
+            None => recall.reply(&plans, settings, &asked, decide),
+        };
         let fresh = decide(plans.as_ref());
         assert_eq!((&reply.rest, &reply.outcome), (&fresh.rest, &fresh.outcome));
         was_made
@@ -311,7 +396,7 @@ mod tests {
             "another pod of the ReplicaSet"
         );
         assert!(asked(&recall, &shop, &settings, "bank", &other), "another namespace");
-        let containers = vec![r#"{"name":"app"}"#; 200].join(",");
+        let containers = vec![r#"{"name":"app"}"#; 9_900].join(",");
         let large = format!(
             r#"{{"metadata":{{"ownerReferences":[{{"name":"web-2","controller":true}}]}},"spec":{{"containers":[{containers}]}}}}"#
         );

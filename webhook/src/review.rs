@@ -1,11 +1,13 @@
 //! The AdmissionReview (`admission.k8s.io/v1`), read in one pass with the object in it.
 
+use std::ops::Range;
+
 use serde::de::{Deserialize, IgnoredAny};
 use thiserror::Error;
 
 use crate::patch::{Patch, write};
 use crate::reader::{MOST_ELEMENTS, Quick, Reader, has_too_much, quick};
-use crate::view::Text;
+use crate::view::{Pod, Text};
 
 /// Longest warning that the API server passes on whole.
 const WARNING_CHARACTERS: usize = 250;
@@ -131,12 +133,33 @@ pub enum Read<'a, T> {
     Odd(Request<'a, IgnoredAny>, String),
 }
 
+/// A member of objects that says who wrote which field when: another matter with every pod, and none of admission's.
+const MANAGED_FIELDS: &str = "managedFields";
+
 /// Reads a review.
 ///
 /// # Errors
 /// When there is nothing in it to answer.
 pub fn read<'a, T: Deserialize<'a> + Quick<'a>>(body: &'a [u8]) -> Result<Read<'a, T>, ReviewError> {
-    if let Some(review) = Reader::whole::<Review<'a, T>>(body) {
+    read_by(Reader::new(body), body)
+}
+
+/// Reads a review of a new pod, whose managed fields need not be read.
+///
+/// # Errors
+/// When there is nothing in it to answer.
+pub fn read_pod(body: &[u8]) -> Result<Read<'_, Pod<'_>>, ReviewError> {
+    read_by(Reader::new(body).without(MANAGED_FIELDS), body)
+}
+
+/// What is not looked at in a review of a new pod; `None` where it is read with more care.
+pub fn passed_over(body: &[u8]) -> Option<Vec<Range<usize>>> {
+    let reader = Reader::new(body).without(MANAGED_FIELDS);
+    reader.passed_over::<Review<'_, Pod<'_>>>()
+}
+
+fn read_by<'a, T: Deserialize<'a> + Quick<'a>>(reader: Reader<'a>, body: &'a [u8]) -> Result<Read<'a, T>, ReviewError> {
+    if let Some(review) = reader.whole::<Review<'a, T>>() {
         return Ok(Read::Whole(request(review)?));
     }
     // Whoever has the last word keeps all that it reads.
@@ -226,7 +249,6 @@ fn shortened(warning: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::view::Pod;
 
     fn complaint(body: &str) -> String {
         match read::<Pod<'_>>(body.as_bytes()) {

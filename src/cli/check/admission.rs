@@ -70,7 +70,7 @@ async fn dry_create(context: &Context, namespace: &str) -> anyhow::Result<Answer
     let warnings: Vec<_> = warnings.collect();
     let body = response.into_body().collect().await?.to_bytes();
     if accepted {
-        let pod = serde_json::from_slice(&body).context("what came back is not a pod")?;
+        let pod = serde_json::from_str(std::str::from_utf8(&body)?).context("what came back is not a pod")?;
         return Ok(Answer::Admitted(Box::new(pod), warnings));
     }
     let status: Value = serde_json::from_slice(&body).unwrap_or_default();

@@ -17,7 +17,7 @@ use crate::protocol::{
     Protocol, by_annotation, by_app_protocol, by_port_name, is_auxiliary, is_well_known_http, is_well_known_other,
 };
 use crate::services::{self, Renamed};
-use crate::view::{Container, ContainerPort, Metadata, Pod, PodSpec, PortAction, PortReference, Probe};
+use crate::view::{Container, ContainerPort, Metadata, Pairs, Pod, PodSpec, PortAction, PortReference, Probe};
 use crate::workload::Workload;
 
 /// The application's port that the sidecar fronts.
@@ -232,7 +232,8 @@ fn is_behind_80(services: &[Arc<Service>], port: &ContainerPort<'_>) -> bool {
 
 /// Services that select a pod.
 fn selecting(plans: &dyn Plans, arrival: &Arrival<'_, '_>) -> Vec<Arc<Service>> {
-    let mut services = plans.services(arrival.namespace);
+    let labels: Vec<_> = arrival.metadata.labels.iter().flat_map(Pairs::iter).collect();
+    let mut services = plans.services_for(arrival.namespace, &labels);
     services.retain(|service| services::selects(service, |key| arrival.metadata.label(key)));
     services.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     services

@@ -3,7 +3,6 @@
 //! Whatever is not named here is skipped without being kept, so that an unknown field never stands in the way.
 
 mod autoscaler;
-mod keep;
 mod pod;
 mod service;
 mod values;
@@ -11,7 +10,6 @@ mod workload;
 
 use crate::reader::quick;
 pub use autoscaler::*;
-pub use keep::Keep;
 pub use pod::*;
 pub use service::*;
 pub use values::*;
@@ -31,21 +29,6 @@ macro_rules! view {
         }
 
         quick!($name { $($field $(= $json)?),* } ..Self::default());
-
-        impl $crate::view::Keep for $name<'_> {
-            type Kept = $name<'static>;
-
-            fn keep(&self) -> $name<'static> {
-                $name {
-                    $($field: $crate::view::Keep::keep(&self.$field),)*
-                    lifetime: std::marker::PhantomData,
-                }
-            }
-
-            fn held(&self) -> usize {
-                [$($crate::view::Keep::held(&self.$field)),*].iter().sum()
-            }
-        }
     };
 }
 
@@ -187,7 +170,9 @@ mod tests {
     }
 
     fn quickly<'a, T: Quick<'a> + std::fmt::Debug>(json: &'a str) -> Option<String> {
-        Reader::whole::<T>(json.as_bytes()).map(|read| format!("{read:?}"))
+        Reader::new(json.as_bytes())
+            .whole::<T>()
+            .map(|read| format!("{read:?}"))
     }
 
     fn carefully<'a, T: Deserialize<'a> + std::fmt::Debug>(json: &'a str) -> Option<String> {

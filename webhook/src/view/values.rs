@@ -6,7 +6,6 @@ use std::ops::Deref;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
-use super::Keep;
 use crate::reader::{Quick, Reader};
 
 /// Text that is borrowed unless it had to be unescaped.
@@ -171,48 +170,5 @@ impl<'a> Quick<'a> for PortReference<'a> {
 impl<'de: 'a, 'a> Deserialize<'de> for PortReference<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(PortVisitor)
-    }
-}
-
-impl Keep for Text<'_> {
-    type Kept = Text<'static>;
-
-    fn keep(&self) -> Self::Kept {
-        Text(Cow::Owned(self.0.clone().into_owned()))
-    }
-
-    fn held(&self) -> usize {
-        self.len()
-    }
-}
-
-impl Keep for Pairs<'_> {
-    type Kept = Pairs<'static>;
-
-    fn keep(&self) -> Self::Kept {
-        Pairs(self.0.iter().map(|(key, value)| (key.keep(), value.keep())).collect())
-    }
-
-    fn held(&self) -> usize {
-        let pair = |(key, value): &(Text<'_>, Text<'_>)| size_of::<(Text<'_>, Text<'_>)>() + key.len() + value.len();
-        self.0.iter().map(pair).sum()
-    }
-}
-
-impl Keep for PortReference<'_> {
-    type Kept = PortReference<'static>;
-
-    fn keep(&self) -> Self::Kept {
-        match self {
-            Self::Number(number) => PortReference::Number(*number),
-            Self::Name(name) => PortReference::Name(name.keep()),
-        }
-    }
-
-    fn held(&self) -> usize {
-        match self {
-            Self::Number(_) => 0,
-            Self::Name(name) => name.len(),
-        }
     }
 }
