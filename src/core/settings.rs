@@ -54,7 +54,7 @@ impl Default for Settings {
             warm_up_seconds: 30.0,
             request_utilisation: 0.95,
             least_saving: 0.1,
-            least_limit_ratio: 2.0,
+            least_limit_ratio: 2.5,
             most_limit_ratio: 3.0,
             gibibyte_in_cores: 0.13,
             season_seconds: 86_400.0,
