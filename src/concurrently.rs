@@ -4,6 +4,11 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 
 /// Runs futures, at most `at_once` of them at any time; their results come in the order in which they end.
-pub(crate) async fn concurrently<'a, T: 'a>(at_once: usize, futures: Vec<BoxFuture<'a, T>>) -> Vec<T> {
-    stream::iter(futures).buffer_unordered(at_once).collect().await
+pub(crate) fn concurrently<'a, T: 'a>(
+    at_once: usize,
+    futures: impl Iterator<Item = BoxFuture<'a, T>>,
+) -> impl Future<Output = Vec<T>> {
+    // Made at once: a future that holds an iterator of closures cannot be shown to be `Send`.
+    let futures: Vec<_> = futures.collect();
+    stream::iter(futures).buffer_unordered(at_once).collect()
 }

@@ -9,18 +9,14 @@ use valence_webhook::Plans;
 use super::managed::Managed;
 use super::slo::Selected;
 use super::status::{original_resources, recorded};
-use super::subjects::{Key, Matched, desired_replicas};
+use super::subjects::{Key, Matched, Matches, desired_replicas};
 use crate::cache::Cluster;
 use crate::cache::keep::KnownRecommendation;
 use crate::report::status::{ObjectiveStatus, Snapshot, Workload};
 
 /// What the leader knows.
 #[must_use]
-pub fn of_leader(
-    matched: &BTreeMap<Key, Matched>,
-    managed: &BTreeMap<Key, Managed>,
-    objectives: &[Selected<'_>],
-) -> Snapshot {
+pub fn of_leader(matched: &Matches, managed: &BTreeMap<Key, Managed>, objectives: &[Selected<'_>]) -> Snapshot {
     let known = matched.iter().filter_map(|(key, one)| workload(one, managed.get(key)?));
     Snapshot {
         at: Some(jiff::Timestamp::now()),

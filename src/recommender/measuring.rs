@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::lease::Leadership;
 use super::pulse::Pulse;
 use super::software::Software;
-use super::subjects::{self, Key, Matched};
+use super::subjects::{self, Key, Matches};
 use crate::cache::Cluster;
 use crate::clock::Clock;
 use crate::scrape::{Round, Scraper, Subject};
@@ -23,7 +23,7 @@ const WAITING: usize = 4;
 /// A round, and what was measured in it.
 pub struct Measured {
     /// The Deployments that are selected; `None` while this replica does not lead, or does not know them yet.
-    pub matched: Option<BTreeMap<Key, Matched>>,
+    pub matched: Option<Matches>,
     /// What was found at each, in their order.
     pub round: Round,
 }

@@ -1,10 +1,10 @@
 //! Recommendations whose Deployment no ServiceLevelObjective selects any more.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::BoxFuture;
+use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
@@ -14,7 +14,7 @@ use valence_webhook::Plans;
 use super::converge::requests::{Outcome, Requests};
 use super::pulse::Pulse;
 use super::status::{self, noted_replicas};
-use super::subjects::{Key, Matched, desired_replicas, horizontal};
+use super::subjects::{Key, Matches, desired_replicas, horizontal};
 use super::write::{WriteError, Writer};
 use crate::api::conditions;
 use crate::cache::Cluster;
@@ -45,7 +45,7 @@ impl Orphans {
         cluster: &Cluster,
         writer: &Writer,
         requests: &Requests,
-        matched: &BTreeMap<Key, Matched>,
+        matched: &Matches,
         pulse: &Pulse,
     ) {
         let mut unselected = unselected(cluster, matched);
@@ -54,8 +54,8 @@ impl Orphans {
         for orphan in unselected.iter_mut().filter(|orphan| orphan.owed.is_some()) {
             orphan.since = *self.waiting.entry(orphan.key.clone()).or_insert_with(Instant::now);
         }
-        let jobs = unselected.into_iter().map(|orphan| -> BoxFuture<'_, _> {
-            Box::pin(async move {
+        let jobs = unselected.into_iter().map(|orphan| {
+            async move {
                 let settled = orphan.has_own_replicas(requests).await;
                 if settled && let Err(error) = one(&orphan.known, writer).await {
                     let (namespace, name) = &orphan.key;
@@ -63,9 +63,10 @@ impl Orphans {
                 }
                 pulse.beat();
                 (orphan.key, settled)
-            })
+            }
+            .boxed()
         });
-        for (key, settled) in concurrently(AT_ONCE, jobs.collect()).await {
+        for (key, settled) in concurrently(AT_ONCE, jobs).await {
             if settled {
                 self.waiting.remove(&key);
             }
@@ -82,7 +83,7 @@ struct Orphan {
     since: Instant,
 }
 
-fn unselected(cluster: &Cluster, matched: &BTreeMap<Key, Matched>) -> Vec<Orphan> {
+fn unselected(cluster: &Cluster, matched: &Matches) -> Vec<Orphan> {
     let unsure = namespaces_in_doubt(cluster);
     let orphan = |known: Arc<KnownRecommendation>| {
         let key = (known.object.namespace().unwrap_or_default(), known.object.name_any());

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use super::managed::Managed;
 use super::status::percent;
-use super::subjects::{Key, Matched};
+use super::subjects::{Key, Matched, Matches};
 use crate::api::conditions::{self, Condition, ConditionStatus};
 use crate::api::objective::{MatchedDeployment, ServiceLevelObjectiveStatus};
 use crate::cache::keep::KnownObjective;
@@ -35,7 +35,7 @@ pub struct Selected<'a> {
 #[must_use]
 pub fn selected<'a>(
     known: Vec<(String, Arc<KnownObjective>)>,
-    matched: &'a BTreeMap<Key, Matched>,
+    matched: &'a Matches,
     managed: &'a BTreeMap<Key, Managed>,
 ) -> Vec<Selected<'a>> {
     let surplus = surplus(&known);
@@ -109,6 +109,12 @@ pub fn same_essence(a: &ServiceLevelObjectiveStatus, b: &ServiceLevelObjectiveSt
 }
 
 impl Selected<'_> {
+    /// Namespace and name.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        (self.namespace.clone(), self.known.name.clone())
+    }
+
     /// The status.
     #[must_use]
     pub fn status(&self, before: Option<&ServiceLevelObjectiveStatus>, now: Timestamp) -> ServiceLevelObjectiveStatus {

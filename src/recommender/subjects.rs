@@ -58,8 +58,11 @@ pub struct Matched {
 }
 
 /// Every Deployment that some ServiceLevelObjective selects.
+pub type Matches = BTreeMap<Key, Matched>;
+
+/// Looks up what is selected now.
 #[must_use]
-pub fn matched(cluster: &Cluster) -> BTreeMap<Key, Matched> {
+pub fn matched(cluster: &Cluster) -> Matches {
     let mut found = BTreeMap::new();
     for namespace in cluster.objectives.namespaces() {
         let in_force = cluster.objectives_in_force(&namespace);

@@ -42,9 +42,7 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    /// A short name for metrics.
-    #[must_use]
-    pub fn outcome(&self) -> &'static str {
+    fn outcome(&self) -> &'static str {
         match self {
             Self::Deposed => "deposed",
             Self::Conflict => "conflict",
@@ -66,6 +64,11 @@ impl From<kube::Error> for WriteError {
             _ => Self::Api(error),
         }
     }
+}
+
+/// How a write ended, in a short name for metrics.
+pub fn outcome<T>(result: &Result<T, WriteError>) -> &'static str {
+    result.as_ref().map_or_else(WriteError::outcome, |_| "success")
 }
 
 /// Whether a 422 is about the contents, not about the precondition.

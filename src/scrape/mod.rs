@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::FutureExt;
 use kube::Client;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
@@ -166,13 +166,11 @@ impl Scraper {
 
     async fn usage(&self, subjects: &[Subject], end: Instant) -> HashMap<String, Result<NamespaceUsage, String>> {
         let namespaces: BTreeSet<&String> = subjects.iter().map(|subject| &subject.namespace).collect();
-        let fetches = namespaces.into_iter().map(|namespace| -> BoxFuture<'_, _> {
-            Box::pin(async move { (namespace.clone(), self.usage_of(namespace, end).await) })
-        });
-        concurrently(NAMESPACES_AT_ONCE, fetches.collect())
-            .await
+        let fetches = namespaces
             .into_iter()
-            .collect()
+            .map(|namespace| async move { (namespace.clone(), self.usage_of(namespace, end).await) }.boxed());
+        let fetched = concurrently(NAMESPACES_AT_ONCE, fetches).await;
+        fetched.into_iter().collect()
     }
 
     async fn usage_of(&self, namespace: &str, end: Instant) -> Result<NamespaceUsage, String> {

@@ -3,7 +3,6 @@
 //! A Service that was written with a number is led to the sidecars by the name of their port, once every pod has that
 //! name; until then its admission leaves it. Its next admission would come with its next change, which may be never.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use valence_webhook::{Pending, Plans};
 use super::requests::{Outcome, Requests};
 use crate::cache::Cluster;
 use crate::recommender::pulse::Pulse;
-use crate::recommender::subjects::{Key, Matched};
+use crate::recommender::subjects::Matches;
 use crate::report::events::Events;
 
 /// Most Services that are asked about at one look.
@@ -46,7 +45,7 @@ impl Readmission {
     }
 
     /// Looks at the Services next to managed Deployments, now and then.
-    pub async fn look(&mut self, cluster: &Cluster, matched: &BTreeMap<Key, Matched>, events: &Events, pulse: &Pulse) {
+    pub async fn look(&mut self, cluster: &Cluster, matched: &Matches, events: &Events, pulse: &Pulse) {
         if self.looked.is_some_and(|at| at.elapsed() < self.between_looks) {
             return;
         }
