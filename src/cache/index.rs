@@ -23,7 +23,7 @@ type Namespaces<V> = HashMap<Arc<str>, Arc<Namespace<V>>, RandomState>;
 #[derive(Debug)]
 pub struct Index<V> {
     namespaces: ArcSwap<Namespaces<V>>,
-    filled: AtomicBool,
+    pub(super) filled: AtomicBool,
     mark: Option<Mark<V>>,
 }
 

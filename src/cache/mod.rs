@@ -17,6 +17,7 @@ mod vertical;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota, Service};
@@ -155,30 +156,39 @@ impl Cluster {
     /// Whether everything has been listed once.
     #[must_use]
     pub fn filled(&self) -> bool {
-        self.missing().is_empty()
+        self.listed().iter().all(|(_, listed)| listed.load(Ordering::Acquire))
     }
 
     /// The kinds that have not been listed yet.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
+        let missing = |(kind, listed): (_, &AtomicBool)| (!listed.load(Ordering::Acquire)).then_some(kind);
+        self.listed().into_iter().filter_map(missing).collect()
+    }
+
+    /// Says that what is not there does not exist, whatever its kind.
+    pub fn set_filled(&self) {
+        for (_, listed) in self.listed() {
+            listed.store(true, Ordering::Release);
+        }
+    }
+
+    fn listed(&self) -> [(&'static str, &AtomicBool); 13] {
         [
-            ("Deployments", self.deployments.filled()),
-            ("ReplicaSets", self.replica_sets.filled()),
-            ("Pods", self.pods.filled()),
-            ("Services", self.services.filled()),
-            ("Namespaces", self.namespaces.filled()),
-            ("ServiceLevelObjectives", self.objectives.filled()),
-            ("Recommendations", self.recommendations.filled()),
-            ("HorizontalPodAutoscalers", self.horizontal_pod_autoscalers.filled()),
-            ("LimitRanges", self.limit_ranges.filled()),
-            ("ResourceQuotas", self.resource_quotas.filled()),
-            ("NetworkPolicies", self.network_policies.filled()),
-            ("PodDisruptionBudgets", self.disruption_budgets.filled()),
-            ("VerticalPodAutoscalers", self.vertical_pod_autoscalers.filled()),
+            ("Deployments", &self.deployments.filled),
+            ("ReplicaSets", &self.replica_sets.filled),
+            ("Pods", &self.pods.filled),
+            ("Services", &self.services.filled),
+            ("Namespaces", &self.namespaces.filled),
+            ("ServiceLevelObjectives", &self.objectives.filled),
+            ("Recommendations", &self.recommendations.filled),
+            ("HorizontalPodAutoscalers", &self.horizontal_pod_autoscalers.filled),
+            ("LimitRanges", &self.limit_ranges.filled),
+            ("ResourceQuotas", &self.resource_quotas.filled),
+            ("NetworkPolicies", &self.network_policies.filled),
+            ("PodDisruptionBudgets", &self.disruption_budgets.filled),
+            ("VerticalPodAutoscalers", &self.vertical_pod_autoscalers.filled),
         ]
-        .into_iter()
-        .filter_map(|(kind, filled)| (!filled).then_some(kind))
-        .collect()
     }
 }
 

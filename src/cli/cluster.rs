@@ -7,6 +7,7 @@ use clap::Args;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 
+use crate::api::Recommendation;
 use crate::causes::causes;
 
 /// Which cluster, and which part of it.
@@ -52,6 +53,30 @@ impl Cluster {
     }
 }
 
+/// One Deployment, and the cluster that it is in.
+#[derive(Debug, Args)]
+pub struct Workload {
+    /// The Deployment: deploy/NAME.
+    #[arg(value_name = "deploy/NAME", value_parser = deployment_name)]
+    pub deployment: String,
+
+    #[command(flatten)]
+    cluster: Cluster,
+}
+
+impl Workload {
+    /// A client, the namespace that is meant, and the Recommendation in it, where there is one.
+    ///
+    /// # Errors
+    /// When there is no usable kubeconfig, or the API server does not answer.
+    pub async fn recommendation(&self) -> anyhow::Result<(Client, String, Option<Recommendation>)> {
+        let (client, namespace) = self.cluster.connect().await?;
+        let api: Api<Recommendation> = Api::namespaced(client.clone(), &namespace);
+        let found = api.get_opt(&self.deployment).await;
+        Ok((client, namespace, found.context("recommendations cannot be read")?))
+    }
+}
+
 /// The cluster that this process runs in, or that its kubeconfig names.
 ///
 /// # Errors
@@ -65,10 +90,7 @@ pub async fn inferred() -> anyhow::Result<Config> {
 }
 
 /// The name in `deploy/NAME`, `deployment/NAME`, `deployments.apps/NAME` or `NAME`.
-///
-/// # Errors
-/// When another kind is named.
-pub fn deployment_name(text: &str) -> Result<String, String> {
+fn deployment_name(text: &str) -> Result<String, String> {
     let name = match text.split_once('/') {
         None => text,
         Some(("deploy" | "deployment" | "deployments" | "deployment.apps" | "deployments.apps", name)) => name,

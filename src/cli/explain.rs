@@ -3,17 +3,16 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 
-use super::cluster::{Cluster, deployment_name, or_hint};
+use super::cluster::{Workload, or_hint};
 use super::format::{Format, Table, render, yaml};
 use super::output;
 use super::status::objective;
+use crate::api::quantity;
 use crate::api::recommendation::{ContainerRecommendation, RecommendationStatus, ResourceAmounts};
-use crate::api::{Recommendation, quantity};
 use crate::core::decision::{Bound, Flag, ModelState};
 use crate::report::page::cost::{Cost, Prices};
 use crate::report::words;
@@ -21,12 +20,8 @@ use crate::report::words;
 /// Arguments of `valence explain`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The Deployment: deploy/NAME.
-    #[arg(value_name = "deploy/NAME", value_parser = deployment_name)]
-    deployment: String,
-
     #[command(flatten)]
-    cluster: Cluster,
+    workload: Workload,
 
     #[command(flatten)]
     prices: Prices,
@@ -42,18 +37,13 @@ impl Arguments {
     /// # Errors
     /// When there is no recommendation for the Deployment, with what is missing.
     pub async fn run(&self) -> anyhow::Result<ExitCode> {
-        let (client, namespace) = self.cluster.connect().await?;
-        let api: Api<Recommendation> = Api::namespaced(client.clone(), &namespace);
-        let Some(found) = api
-            .get_opt(&self.deployment)
-            .await
-            .context("recommendations cannot be read")?
-        else {
+        let (client, namespace, found) = self.workload.recommendation().await?;
+        let Some(found) = found else {
             anyhow::bail!("{}", self.missing(client, &namespace).await?);
         };
         let status = found.status.unwrap_or_default();
         let text = match self.output {
-            Format::Table => explanation(&namespace, &self.deployment, &status, &self.prices),
+            Format::Table => explanation(&namespace, &self.workload.deployment, &status, &self.prices),
             Format::Yaml => yaml(&status)?,
             other => render(other, &status, inputs)?,
         };
@@ -64,7 +54,7 @@ impl Arguments {
     /// Why there is nothing to explain.
     async fn missing(&self, client: kube::Client, namespace: &str) -> anyhow::Result<String> {
         let api: Api<Deployment> = Api::namespaced(client, namespace);
-        let name = &self.deployment;
+        let name = &self.workload.deployment;
         or_hint(api.get(name).await, || {
             format!("there is no Deployment {namespace}/{name}")
         })?;

@@ -10,21 +10,16 @@ use kube::Api;
 use serde_json::{Map, Value, json};
 use valence_webhook::names;
 
-use super::cluster::{Cluster, deployment_name, or_hint};
+use super::cluster::Workload;
 use super::format::yaml;
 use super::{input, output};
-use crate::api::Recommendation;
 use crate::api::recommendation::{ContainerRecommendation, RecommendationStatus, ResourceAmounts};
 
 /// Arguments of `valence export`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The Deployment: deploy/NAME.
-    #[arg(value_name = "deploy/NAME", value_parser = deployment_name)]
-    deployment: String,
-
     #[command(flatten)]
-    cluster: Cluster,
+    workload: Workload,
 
     /// What to write.
     #[arg(long, value_enum, default_value_t = Form::Patch)]
@@ -54,13 +49,10 @@ impl Arguments {
     /// # Errors
     /// When there is nothing to recommend yet, or the manifest is not the Deployment that is meant.
     pub async fn run(&self) -> anyhow::Result<ExitCode> {
-        let (client, namespace) = self.cluster.connect().await?;
-        let name = &self.deployment;
-        let recommendations: Api<Recommendation> = Api::namespaced(client.clone(), &namespace);
-        let found = recommendations.get(name).await;
-        let found = or_hint(found, || {
-            format!("there is no recommendation for {namespace}/{name}: see `valence explain`")
-        })?;
+        let (client, namespace, found) = self.workload.recommendation().await?;
+        let name = &self.workload.deployment;
+        let found = found
+            .with_context(|| format!("there is no recommendation for {namespace}/{name}: see `valence explain`"))?;
         let status = found.status.unwrap_or_default();
         anyhow::ensure!(
             status.replicas.is_some() || !status.containers.is_empty(),

@@ -163,19 +163,7 @@ fn container(name: &str, resources: &Resources) -> ContainerRecommendation {
 #[must_use]
 pub fn original_resources(deployment: &Deployment) -> BTreeMap<String, Resources> {
     let spec = deployment.spec.template.spec.as_ref();
-    let containers = spec.into_iter().flat_map(|spec| &spec.containers);
-    containers
-        .map(|container| {
-            (
-                container.name.clone(),
-                container
-                    .resources
-                    .as_ref()
-                    .map(pods::of_requirements)
-                    .unwrap_or_default(),
-            )
-        })
-        .collect()
+    pods::asked_for(spec.into_iter().flat_map(|spec| &spec.containers))
 }
 
 /// Replicas as the user wrote them, where admission noted them when it put its own in their place.

@@ -149,22 +149,22 @@ pub fn resources(pod: &Pod) -> BTreeMap<String, Resources> {
                 .find(|status| status.name == container.name)
                 .and_then(|status| status.resources.as_ref());
             let in_force = reported.filter(|resources| resources.requests.is_some() || resources.limits.is_some());
-            (
-                container.name.clone(),
-                in_force
-                    .or(container.resources.as_ref())
-                    .map(of_requirements)
-                    .unwrap_or_default(),
-            )
+            let in_force = in_force.or(container.resources.as_ref());
+            (container.name.clone(), of_requirements(in_force))
         })
         .collect()
 }
 
-/// Requests and limits that a container asks for.
+/// Requests and limits that containers ask for.
 #[must_use]
-pub fn of_requirements(requirements: &ResourceRequirements) -> Resources {
-    let requests = requirements.requests.as_ref();
-    let limits = requirements.limits.as_ref();
+pub fn asked_for<'c>(containers: impl IntoIterator<Item = &'c Container>) -> BTreeMap<String, Resources> {
+    let of = |container: &Container| (container.name.clone(), of_requirements(container.resources.as_ref()));
+    containers.into_iter().map(of).collect()
+}
+
+fn of_requirements(requirements: Option<&ResourceRequirements>) -> Resources {
+    let requests = requirements.and_then(|requirements| requirements.requests.as_ref());
+    let limits = requirements.and_then(|requirements| requirements.limits.as_ref());
     Resources {
         cpu_request: cpu(requests),
         cpu_limit: cpu(limits),

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use crate::admission::open_shop;
 use crate::cluster::{Cluster, container, item};
-use crate::objects::{autoscaler, resources};
+use crate::objects::resources;
 use crate::readmission::{DEPLOYMENT, SCALE, recommend};
-use crate::shop::vertical_definition;
+use crate::shop::{autoscaler, vertical_autoscaler, vertical_definition};
 
 crate::on_both! {
     a_managed_autoscaler_follows_the_model
@@ -51,7 +51,7 @@ async fn a_managed_autoscaler_follows_the_model(cluster: Cluster) {
     let steered = json!({"status": {"replicas": 5, "targetUtilisation": 0.55}});
     let status = "/apis/optimizer.valence.io/v1alpha1/namespaces/shop/recommendations/web/status";
     cluster.merge(status, &steered).await.accepted();
-    let path = item(&cluster.create(&autoscaler()).await.accepted());
+    let path = item(&cluster.create(&autoscaler(10, 80)).await.accepted());
     assert_eq!(
         bounds(&cluster.get(&path).await),
         (json!(1), json!(80)),
@@ -89,15 +89,7 @@ async fn a_vertical_autoscaler_keeps_its_pods(cluster: Cluster) {
     let (deployment, pod) = open_shop(&cluster).await;
     recommend(&cluster, &deployment, 5).await;
     cluster.apply(&vertical_definition()).await;
-    let vertical = json!({
-        "apiVersion": "autoscaling.k8s.io/v1", "kind": "VerticalPodAutoscaler",
-        "metadata": {"name": "web", "namespace": "shop"},
-        "spec": {
-            "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
-            "updatePolicy": {"updateMode": "Auto"},
-        },
-    });
-    cluster.apply(&vertical).await;
+    cluster.apply(&vertical_autoscaler()).await;
     let says = "VerticalPodAutoscaler web changes the same pods";
     let shown = cluster
         .eventually(says, || async {

@@ -67,20 +67,6 @@ pub fn status(replicas: i64) -> Value {
     json!({"status": {"replicas": replicas, "live": true, "reason": "the test says so", "containers": [container]}})
 }
 
-/// An autoscaler of the Deployment.
-pub fn autoscaler() -> Value {
-    let utilisation = json!({"type": "Utilization", "averageUtilization": 80});
-    json!({
-        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": "web", "namespace": SHOP},
-        "spec": {
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
-            "minReplicas": 1, "maxReplicas": 10,
-            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": utilisation}}],
-        },
-    })
-}
-
 fn specification() -> Value {
     json!({"containers": [{
         "name": "application",

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::admission::open_shop;
 use crate::cluster::{Cluster, container, item};
-use crate::objects::{autoscaler, deployment, pod, recommendation, resources, status};
+use crate::objects::{deployment, pod, recommendation, resources, status};
+use crate::shop::autoscaler;
 
 crate::on_both! {
     a_new_pod_gets_what_is_recommended
@@ -108,7 +109,7 @@ async fn an_empty_patch_resizes_a_pod(cluster: Cluster) {
 async fn an_autoscaler_is_left_alone(cluster: Cluster) {
     let (deployment, pod) = open_shop(&cluster).await;
     recommend(&cluster, &deployment, 5).await;
-    let written = autoscaler();
+    let written = autoscaler(10, 80);
     let created = cluster.create(&written).await.accepted();
     for field in ["scaleTargetRef", "minReplicas", "maxReplicas", "metrics"] {
         assert_eq!(created["spec"][field], written["spec"][field]);

@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::shop::vertical_definition;
+use crate::shop::{autoscaler, vertical_autoscaler, vertical_definition};
 use crate::support::{SHOP, SOON, Stage, condition, deployment, envoy, namespace, objective, service};
 
 const LIVE: &str = "valence.io/optimizer.configure";
@@ -33,7 +33,7 @@ async fn limits_and_other_autoscalers_are_conditions_while_they_last() {
         .unwrap();
     stage
         .playground
-        .apply_objects(vec![namespace(), vertical()])
+        .apply_objects(vec![namespace(), vertical_autoscaler()])
         .await
         .unwrap();
     // Whatever the model learns, new pods are to become smaller.
@@ -107,17 +107,6 @@ async fn a_limit_range_caps(stage: &Stage) {
     stage.recommendation(|status| capped(status).is_none()).await;
 }
 
-fn vertical() -> Value {
-    json!({
-        "apiVersion": "autoscaling.k8s.io/v1", "kind": "VerticalPodAutoscaler",
-        "metadata": {"name": "web", "namespace": SHOP},
-        "spec": {
-            "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
-            "updatePolicy": {"updateMode": "Auto"},
-        },
-    })
-}
-
 /// The recommender asks for the autoscaler's admission when the model moved; nobody else touches it here.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_managed_autoscaler_is_admitted_again_when_the_model_moves() {
@@ -125,20 +114,9 @@ async fn a_managed_autoscaler_is_admitted_again_when_the_model_moves() {
         return;
     }
     let stage = Stage::with_operators(1).await;
-    let autoscaler = json!({
-        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": "web", "namespace": SHOP},
-        "spec": {
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
-            "minReplicas": 1, "maxReplicas": 20,
-            "metrics": [{"type": "Resource", "resource": {
-                "name": "cpu", "target": {"type": "Utilization", "averageUtilization": 90},
-            }}],
-        },
-    });
     stage
         .playground
-        .apply_objects(vec![namespace(), autoscaler])
+        .apply_objects(vec![namespace(), autoscaler(20, 90)])
         .await
         .unwrap();
     let manage = json!({LIVE: "true", "valence.io/optimizer.horizontal-pod-autoscaler": "manage"});

@@ -22,6 +22,32 @@ pub fn objective() -> Value {
     })
 }
 
+/// An autoscaler of the Deployment `web` by CPU, in per cent of its requests.
+pub fn autoscaler(max_replicas: i32, utilisation: i32) -> Value {
+    let target = json!({"type": "Utilization", "averageUtilization": utilisation});
+    json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "web", "namespace": SHOP},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+            "minReplicas": 1, "maxReplicas": max_replicas,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
+        },
+    })
+}
+
+/// A VerticalPodAutoscaler that changes the pods of the Deployment `web`.
+pub fn vertical_autoscaler() -> Value {
+    json!({
+        "apiVersion": "autoscaling.k8s.io/v1", "kind": "VerticalPodAutoscaler",
+        "metadata": {"name": "web", "namespace": SHOP},
+        "spec": {
+            "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+            "updatePolicy": {"updateMode": "Auto"},
+        },
+    })
+}
+
 /// As much of the definition of VerticalPodAutoscalers as a test needs.
 pub fn vertical_definition() -> Value {
     let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});

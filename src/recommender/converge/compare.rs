@@ -1,5 +1,7 @@
 //! Whether a pod carries what it should.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use kube::ResourceExt;
 
@@ -21,17 +23,8 @@ const SAME_BYTES: u64 = 1 << 20;
 
 /// Whether a pod asks for other values than the plan has.
 pub fn differs(pod: &Pod, decision: &Decision) -> bool {
-    pods::running_containers(pod).any(|container| {
-        let asked = container
-            .resources
-            .as_ref()
-            .map(pods::of_requirements)
-            .unwrap_or_default();
-        decision
-            .containers
-            .get(&container.name)
-            .is_some_and(|wanted| !same(&asked, wanted))
-    })
+    let other = |(name, asked)| decision.containers.get(name).is_some_and(|wanted| !same(asked, wanted));
+    asked_for(pod).iter().any(other)
 }
 
 fn same(asked: &Resources, wanted: &Resources) -> bool {
@@ -49,29 +42,9 @@ fn same_memory(asked: Option<Bytes>, wanted: Option<Bytes>) -> bool {
     wanted.is_none_or(|wanted| asked.is_some_and(|asked| asked.0.abs_diff(wanted.0) <= SAME_BYTES))
 }
 
-/// The resources of a plan, to be compared.
-pub fn plan_of(decision: &Decision) -> Vec<(String, Resources)> {
-    decision
-        .containers
-        .iter()
-        .map(|(name, resources)| (name.clone(), *resources))
-        .collect()
-}
-
 /// What the containers of a pod ask for.
-pub fn asked_for(pod: &Pod) -> Vec<(String, Resources)> {
-    pods::running_containers(pod)
-        .map(|container| {
-            (
-                container.name.clone(),
-                container
-                    .resources
-                    .as_ref()
-                    .map(pods::of_requirements)
-                    .unwrap_or_default(),
-            )
-        })
-        .collect()
+pub fn asked_for(pod: &Pod) -> BTreeMap<String, Resources> {
+    pods::asked_for(pods::running_containers(pod))
 }
 
 /// Whether the kubelet said that the node cannot ever hold the size that the pod asks for now. Where it does not say which
@@ -120,31 +93,16 @@ pub fn unsettled(pod: &Pod, now_seconds: f64) -> Option<(&'static str, String)> 
 /// Whether the kubelet reports other values in force than the pod asks for, by more than it may have rounded.
 fn lags(pod: &Pod) -> bool {
     let in_force = pods::resources(pod);
-    asked_for(pod).iter().any(|(name, asked)| {
-        in_force.get(name).is_some_and(|in_force| {
-            apart(
-                in_force.cpu_request.map(|cpu| cpu.0),
-                asked.cpu_request.map(|cpu| cpu.0),
-                LEAST_CORES,
-            ) || apart(
-                in_force.cpu_limit.map(|cpu| cpu.0),
-                asked.cpu_limit.map(|cpu| cpu.0),
-                LEAST_CORES,
-            ) || apart(
-                bytes(in_force.memory_request),
-                bytes(asked.memory_request),
-                SAME_BYTES as f64,
-            ) || apart(
-                bytes(in_force.memory_limit),
-                bytes(asked.memory_limit),
-                SAME_BYTES as f64,
-            )
-        })
-    })
+    let lags = |(name, asked)| in_force.get(name).is_some_and(|in_force| lag(in_force, asked));
+    asked_for(pod).iter().any(lags)
 }
 
-fn bytes(memory: Option<Bytes>) -> Option<f64> {
-    memory.map(|memory| memory.0 as f64)
+fn lag(in_force: &Resources, asked: &Resources) -> bool {
+    let cpu = |cpu: Option<Cores>| cpu.map(|cpu| cpu.0);
+    let bytes = |memory: Option<Bytes>| memory.map(|memory| memory.0 as f64);
+    let cpu = |of: fn(&Resources) -> Option<Cores>| apart(cpu(of(in_force)), cpu(of(asked)), LEAST_CORES);
+    let memory = |of: fn(&Resources) -> Option<Bytes>| apart(bytes(of(in_force)), bytes(of(asked)), SAME_BYTES as f64);
+    cpu(|of| of.cpu_request) || cpu(|of| of.cpu_limit) || memory(|of| of.memory_request) || memory(|of| of.memory_limit)
 }
 
 fn apart(a: Option<f64>, b: Option<f64>, least: f64) -> bool {

@@ -72,7 +72,8 @@ impl Readmission {
 
     async fn ask(&self, service: &Arc<Service>, events: &Events) {
         let namespace = service.namespace().unwrap_or_default();
-        let outcome = self.requests.service(&namespace, &service.name_any()).await;
+        let spec = |service: Service| service.spec;
+        let outcome = self.requests.object(&namespace, &service.name_any(), spec).await;
         if let Outcome::Refused(error) | Outcome::Failed(error) = outcome {
             let note = format!("{} (asked for and not done: {error})", advice(service));
             events.warn(&service.object_ref(&()), PAST_ENVOY, &note);

@@ -7,11 +7,13 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
+use super::Convergence;
 use super::compare::{is_infeasible, may_be_cured, unsettled};
 use super::eviction::{WAITS, objection};
+use super::replicas::not_now;
 use super::situation::Situation;
+use super::sizes::{stranded, unpacked, unsettled_pod};
 use super::trial::{Trial, Verdict};
-use super::{Convergence, not_now, stranded, unpacked, unsettled_pod};
 use crate::cache::pods::PackedPod;
 use crate::cache::{Cluster, keep};
 use crate::core::decision::{Bounds, Decision};

@@ -4,8 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use valence::cache::Cluster;
+use valence::cache::{Cluster, keep};
 use valence_webhook::{Admission, Endpoint, Metrics, Settings, notices};
 
 static ADMISSION: LazyLock<Admission> = LazyLock::new(|| {
@@ -65,64 +66,40 @@ fn check_patch(endpoint: Endpoint, bytes: &[u8], patch: &str) {
 
 /// A namespace with injection, a live Deployment `web` with a plan, its ReplicaSet and its Service.
 fn cluster() -> Cluster {
-    use valence::cache::keep;
-    let read = |object: Value| serde_json::from_value(object).expect("an object of this file is well-formed");
     let cluster = Cluster::default();
-    cluster.namespaces.replace(vec![(
-        String::new(),
-        "shop".to_owned(),
-        [("valence.io/injection".to_owned(), "enabled".to_owned())].into(),
-    )]);
+    let injected = [("valence.io/injection".to_owned(), "enabled".to_owned())];
+    cluster.namespaces.put("", "shop", injected.into());
     let labels = json!({"app": "web", "slo": "web"});
     let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "app"}]}});
-    let deployment = keep::deployment(
-        read(json!({"metadata": {"name": "web", "uid": "u", "labels": labels,
-            "annotations": {"valence.io/optimizer.configure": "true"}},
-            "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template}})),
-        None,
-    );
-    cluster
-        .deployments
-        .replace(vec![("shop".to_owned(), "web".to_owned(), deployment)]);
+    let deployment = json!({"metadata": {"name": "web", "uid": "u", "labels": labels,
+        "annotations": {"valence.io/optimizer.configure": "true"}},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template}});
+    let deployment = keep::deployment(read(deployment), None);
+    cluster.deployments.put("shop", "web", deployment);
     let replica_set = keep::ReplicaSetSummary {
         name: "web-1".to_owned(),
         deployment: Some("web".to_owned()),
         template: "1".to_owned(),
         revision: 1,
     };
-    cluster
-        .replica_sets
-        .replace(vec![("shop".to_owned(), "web-1".to_owned(), replica_set)]);
+    cluster.replica_sets.put("shop", "web-1", replica_set);
     let service = json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}});
-    cluster.services.replace(vec![(
-        "shop".to_owned(),
-        "web".to_owned(),
-        serde_json::from_value(service).expect("a Service"),
-    )]);
+    cluster.services.put("shop", "web", read(service));
     let recommendation = json!({"metadata": {"name": "web", "ownerReferences": [
             {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "u", "controller": true}]},
         "spec": {"targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}},
         "status": {"replicas": 3, "live": true, "state": "Confident", "reason": "p99 holds", "containers": [
             {"name": "app", "requests": {"cpu": "300m", "memory": "200Mi"}, "limits": {"cpu": "900m", "memory": "300Mi"}}]}});
-    let known = keep::recommendation(serde_json::from_value(recommendation).expect("a Recommendation"), None);
-    cluster
-        .recommendations
-        .replace(vec![("shop".to_owned(), "web".to_owned(), known)]);
+    let recommendation = keep::recommendation(read(recommendation), None);
+    cluster.recommendations.put("shop", "web", recommendation);
     let objective = json!({"metadata": {"name": "web", "generation": 1}, "spec": {"selector": {"slo": "web"}, "objectives": [
         {"type": "HTTP", "http": {"latency": {"percentile": 99, "responseTime": "100ms"}}}]}});
-    let known = keep::objective(
-        serde_json::from_value(objective).expect("a ServiceLevelObjective"),
-        None,
-    );
+    let objective = keep::objective(read(objective), None);
+    cluster.objectives.put("shop", "web", objective);
+    cluster.set_filled();
     cluster
-        .objectives
-        .replace(vec![("shop".to_owned(), "web".to_owned(), known)]);
-    cluster.pods.set_filled();
-    cluster.horizontal_pod_autoscalers.set_filled();
-    cluster.limit_ranges.set_filled();
-    cluster.resource_quotas.set_filled();
-    cluster.network_policies.set_filled();
-    cluster.disruption_budgets.set_filled();
-    cluster.vertical_pod_autoscalers.set_filled();
-    cluster
+}
+
+fn read<T: DeserializeOwned>(object: Value) -> T {
+    serde_json::from_value(object).expect("an object of this file is well-formed")
 }
