@@ -3,8 +3,8 @@
 //! Windows are gathered by utilisation: CPU in use over CPU requested. Exceedance cannot fall as utilisation rises, so the
 //! shares are made monotone by the pool-adjacent-violators algorithm (Ayer et al., Annals of Mathematical Statistics
 //! 26(4), 1955; Barlow et al., "Statistical Inference under Order Restrictions", 1972), and each pooled block is judged
-//! by its Beta bound ([`super::evidence`]). How quickly old windows fade and how large a step beyond them is allowed are
-//! heuristics.
+//! by its Beta bound ([`super::evidence`]), a utilisation within it by the bins from there on. How quickly old windows fade
+//! and how large a step beyond them is allowed are heuristics.
 
 use serde::{Deserialize, Serialize};
 
@@ -172,22 +172,15 @@ impl Table {
     /// How far one may go.
     #[must_use]
     pub fn reach(&self, aim: &Aim) -> Reach {
-        let Aim {
-            steer,
-            bad,
-            step,
-            dispersion,
-            ..
-        } = *aim;
-        let mut blocks = monotone(self.bins());
-        blocks
-            .iter_mut()
-            .for_each(|block| block.counts = block.counts.scaled(1.0 / dispersion));
+        let Aim { steer, bad, step, .. } = *aim;
+        let bins: Vec<Block> = self.bins().map(|bin| Block::sober(bin, aim.dispersion)).collect();
+        let blocks = monotone(&bins);
         let safe = blocks
             .iter()
             .rev()
-            .find(|block| block.counts.surely_within(steer, SURE))
-            .or_else(|| blocks.first().filter(|block| good_enough(block, aim)));
+            .find_map(|block| highest(block, &bins, |counts| counts.surely_within(steer, SURE)))
+            .or_else(|| highest(blocks.first()?, &bins, |counts| good_enough(counts, aim)));
+        let safe = safe.as_ref();
         let from = safe.map_or(0.0, |block| block.high);
         let bad = blocks
             .iter()
@@ -253,35 +246,61 @@ struct Block {
     counts: Counts,
 }
 
-fn monotone<'a>(bins: impl Iterator<Item = &'a Bin>) -> Vec<Block> {
-    let mut blocks: Vec<Block> = Vec::with_capacity(BINS);
-    for bin in bins {
-        blocks.push(Block {
+impl Block {
+    /// One bin alone, of whose late requests `dispersion` count as one.
+    fn sober(bin: &Bin, dispersion: f64) -> Self {
+        Self {
             low: bin.utilisation,
             high: bin.utilisation,
-            counts: bin.counts,
-        });
+            counts: bin.counts.scaled(1.0 / dispersion),
+        }
+    }
+
+    fn pooled(self, above: Self) -> Self {
+        let mut counts = self.counts;
+        counts.add(above.counts);
+        Self {
+            low: self.low,
+            high: above.high,
+            counts,
+        }
+    }
+}
+
+fn monotone(bins: &[Block]) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::with_capacity(BINS);
+    for &bin in bins {
+        blocks.push(bin);
         while let [.., before, after] = blocks[..] {
             if before.counts.share() < after.counts.share() {
                 break;
             }
             blocks.truncate(blocks.len() - 2);
-            let mut counts = before.counts;
-            counts.add(after.counts);
-            blocks.push(Block {
-                low: before.low,
-                high: after.high,
-                counts,
-            });
+            blocks.push(before.pooled(after));
         }
     }
     blocks
 }
 
-/// Whether a block that nothing lies below has requests enough, and few enough of them late.
-fn good_enough(block: &Block, aim: &Aim) -> bool {
-    let requests = block.counts.requests * aim.dispersion;
-    requests >= 3.0 / aim.allowed && block.counts.surely_within(NO_BETTER * aim.allowed, SURE)
+/// The highest utilisation of a block at which its counts hold. What was seen below a utilisation says nothing good of it:
+/// its evidence are the bins of the block from there on.
+fn highest(block: &Block, bins: &[Block], holds: impl Fn(&Counts) -> bool) -> Option<Block> {
+    let mut counts = Counts::default();
+    let within = bins.iter().rev().skip_while(|bin| bin.high > block.high);
+    within.take_while(|bin| bin.low >= block.low).find_map(|bin| {
+        counts.add(bin.counts);
+        holds(&counts).then_some(Block {
+            high: bin.high,
+            low: block.low,
+            counts,
+        })
+    })
+}
+
+/// Whether the lowest block has requests enough, and few enough of them late.
+fn good_enough(counts: &Counts, aim: &Aim) -> bool {
+    let requests = counts.requests * aim.dispersion;
+    requests >= 3.0 / aim.allowed && counts.surely_within(NO_BETTER * aim.allowed, SURE)
 }
 
 /// Where the share would reach `steer` if its logarithm rose evenly from the safe block to the bad one.
@@ -346,6 +365,25 @@ mod tests {
     }
 
     #[test]
+    fn a_utilisation_is_not_safe_for_what_was_seen_below_it() {
+        let mut table = Table::default();
+        table.add(&sample(0.05, 3000.0, 0.0), 3000.0);
+        table.add(&sample(0.9, 5.0, 0.0), 3000.0);
+        assert!((table.reach(&AIM).safe - 0.05).abs() < 1e-9);
+        let mut table = Table::default();
+        table.add(&sample(0.3, 3000.0, 12.0), 3000.0);
+        table.add(&sample(0.9, 40.0, 0.0), 3000.0);
+        assert!((table.reach(&AIM).safe - 0.3).abs() < 1e-9);
+        table.add(&sample(0.9, 260.0, 0.0), 3000.0);
+        assert!((table.reach(&AIM).safe - 0.9).abs() < 1e-9, "by evidence of its own");
+        // What was seen above a utilisation speaks for it.
+        let mut table = Table::default();
+        table.add(&sample(0.4, 5.0, 0.0), 3000.0);
+        table.add(&sample(0.6, 3000.0, 0.0), 3000.0);
+        assert!((table.reach(&AIM).safe - 0.6).abs() < 1e-9);
+    }
+
+    #[test]
     fn old_violations_fade() {
         let mut table = Table::default();
         table.add(&sample(0.5, 5000.0, 500.0), 3000.0);
@@ -368,7 +406,8 @@ mod tests {
             for (utilisation, requests, share) in seen {
                 table.add(&sample(utilisation, requests, requests * share), f64::INFINITY);
             }
-            let blocks = monotone(table.bins());
+            let bins: Vec<Block> = table.bins().map(|bin| Block::sober(bin, 1.0)).collect();
+            let blocks = monotone(&bins);
             prop_assert!(blocks.windows(2).all(|pair| pair[0].counts.share() < pair[1].counts.share()));
             let total: f64 = blocks.iter().map(|block| block.counts.requests).sum();
             prop_assert!((total - table.requests()).abs() < 1e-6 * total);
