@@ -127,6 +127,22 @@ fn a_slow_dependency_is_unattainable_and_the_extra_pods_are_given_back() {
 }
 
 #[test]
+fn an_outage_of_an_objective_of_the_median_is_no_passing_violation() {
+    for percentile in [0.5, 0.75, 0.99] {
+        let objective = Objective {
+            percentile,
+            ..objective()
+        };
+        let (mut toy, mut advisor) = (Toy::new(4, 200.0), advisor(vec![objective]));
+        toy.steps(&mut advisor, 160);
+        let before = toy.replicas();
+        toy.elsewhere = 0.5;
+        toy.steps(&mut advisor, 2);
+        assert!(toy.replicas() > before, "p{percentile}: {} as before", toy.replicas());
+    }
+}
+
+#[test]
 fn new_code_is_drift_and_does_not_shrink() {
     let (mut toy, mut advisor) = (Toy::new(4, 100.0), advisor(vec![objective()]));
     toy.steps(&mut advisor, 120);

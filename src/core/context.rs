@@ -8,6 +8,7 @@ use super::model::{self, BELIEVED, LEAST_CURVE, Model};
 use super::objective::Objective;
 use super::observation::Resources;
 use super::optimiser::{self, Binding, Load, Size, Work};
+use super::reaction::SEVERE;
 use super::readout::Verdict;
 use super::settings::Settings;
 use super::state::Knowledge;
@@ -250,6 +251,15 @@ impl<'a> Context<'a> {
             .iter()
             .map(|objective| self.model.recent.latest_share(objective) / evidence::allowed(objective));
         shares.fold(0.0, f64::max)
+    }
+
+    /// Whether so many requests of the newest window are late for any objective that it is no passing violation.
+    #[must_use]
+    pub fn severe(&self) -> bool {
+        let late = |objective| self.model.recent.latest_share(objective);
+        self.objectives
+            .iter()
+            .any(|objective| late(objective) >= evidence::beyond(objective, SEVERE))
     }
 
     /// Requests and limits in force by container.

@@ -116,6 +116,14 @@ pub fn allowed(objective: &Objective) -> f64 {
     (1.0 - objective.percentile).max(1e-6)
 }
 
+/// The share that is `times` what is allowed, but at most halfway from there to every request: where half may take longer
+/// nothing would ever be five times as much.
+#[must_use]
+pub fn beyond(objective: &Objective, times: f64) -> f64 {
+    let allowed = allowed(objective);
+    (allowed * times).min(allowed + 0.5 * (1.0 - allowed))
+}
+
 /// Counts of `histogram` against `objective`.
 #[must_use]
 pub fn count(histogram: &Histogram, objective: &Objective) -> Counts {
@@ -287,6 +295,15 @@ mod tests {
         assert_eq!(recent.verdict(&p99()), Verdict::Violated);
         recent.expire(150.0 + 299.0);
         assert_eq!(recent.merged().total(), 2000);
+    }
+
+    #[test]
+    fn several_times_what_is_allowed_can_be_exceeded() {
+        let beyond = |percentile: f64, times: f64| super::beyond(&Objective { percentile, ..p99() }, times);
+        assert!((beyond(0.99, 5.0) - 0.05).abs() < 1e-9);
+        for percentile in [0.5, 0.75, 0.9] {
+            assert!(beyond(percentile, 8.0) < 1.0 && beyond(percentile, 8.0) > 1.0 - percentile);
+        }
     }
 
     #[test]

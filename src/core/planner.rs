@@ -185,6 +185,7 @@ impl Planner {
             violated,
             explained: busy || exceeded || model.forecast.jumped(),
             severity: context.severity(),
+            severe: context.severe(),
             budget_left: context.budget_left(),
             unsettled: window.starting > 0 || arrived || window.trust < 0.5 && model.drift_at <= 0.0,
             current: window.desired,

@@ -12,11 +12,12 @@ const STEP: f64 = 1.3;
 const HELPED: f64 = 0.75;
 /// Steps without help after which no more is spent.
 const TRIES: u32 = 2;
-/// A violation is let pass while more than this share of the error budget is left, it is below so many times what is
-/// allowed, and it is younger than this.
+/// A violation is let pass while more than this share of the error budget is left, it is not severe, and it is younger than
+/// this.
 const PASSING_BUDGET: f64 = 0.3;
-const PASSING_SEVERITY: f64 = 8.0;
 const PASSING_SECONDS: f64 = 60.0;
+/// How many times what is allowed is severe.
+pub const SEVERE: f64 = 8.0;
 /// Violations nearer to each other than this are one, in seconds.
 const PAUSE_SECONDS: f64 = 40.0;
 /// Most that is tried, as a multiple of what the load alone needs: more than that no queue for CPU explains.
@@ -46,6 +47,8 @@ pub struct Situation {
     pub explained: bool,
     /// The share above the response time over what is allowed, of the worst objective.
     pub severity: f64,
+    /// Whether that share is too large to be let pass, be the violation ever so young.
+    pub severe: bool,
     /// Share of the error budget that is left: while much is, a passing violation is let pass.
     pub budget_left: f64,
     /// Whether pods are still on their way or have only just arrived.
@@ -110,7 +113,7 @@ impl Reaction {
     /// Whether the violation is slight and short, and the error budget can pay for it.
     fn bearable(&self, situation: &Situation) -> bool {
         situation.budget_left > PASSING_BUDGET
-            && situation.severity < PASSING_SEVERITY
+            && !situation.severe
             && situation.now - self.violated_since < PASSING_SECONDS
     }
 
@@ -138,6 +141,7 @@ mod tests {
             violated: true,
             explained: false,
             severity,
+            severe: severity >= SEVERE,
             budget_left: 0.0,
             unsettled: false,
             current,

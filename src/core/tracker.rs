@@ -112,7 +112,7 @@ impl Tracker {
         let reach = self.table.reach(&Aim {
             steer: self.budget.steer(objective),
             allowed: evidence::allowed(objective),
-            bad: evidence::allowed(objective) * (1.0 + BAD_BY_BUDGET * left),
+            bad: evidence::beyond(objective, 1.0 + BAD_BY_BUDGET * left),
             step: STEP + STEP_BY_BUDGET * left,
             dispersion: self.dispersion(),
         });
