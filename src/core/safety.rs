@@ -48,6 +48,8 @@ pub struct Sample {
     pub latency_seconds: f64,
     /// How typical the window is, 0 to 1: low while pods were just starting.
     pub trust: f64,
+    /// Its requests over those that a sample should have, at most 1: what its latency weighs.
+    pub fullness: f64,
 }
 
 /// The table of one objective.
@@ -109,9 +111,10 @@ impl Table {
             self.fade(1.0 - trust / FORGETTING);
         }
         let bin = &mut self.bins[index];
-        bin.weight += trust;
+        let weight = trust * sample.fullness.clamp(0.0, 1.0);
+        bin.weight += weight;
         bin.counts.add(sample.counts.scaled(trust));
-        let step = trust / bin.weight;
+        let step = weight / bin.weight.max(1e-12);
         bin.utilisation += step * (sample.utilisation - bin.utilisation);
         bin.ln_latency += step * (sample.latency_seconds.max(1e-6).ln() - bin.ln_latency);
     }
@@ -336,6 +339,7 @@ mod tests {
             counts: Counts { requests, exceeding },
             latency_seconds: 0.05,
             trust: 1.0,
+            fullness: 1.0,
         }
     }
 

@@ -15,9 +15,11 @@ const STEP: f64 = 1.2;
 const STEP_BY_BUDGET: f64 = 0.25;
 /// How many times what is allowed is bad enough to stay away from: once with a spent error budget, and what the whole adds.
 const BAD_BY_BUDGET: f64 = 4.0;
-/// Utilisation up to which a part of what the curve allows is believed without having been seen.
+/// Utilisation up to which a part of what the curve allows is believed without having been seen, once so many full samples
+/// stand behind the curve.
 const MODERATE: f64 = 0.5;
 const MODERATELY: f64 = 0.8;
+const MODERATE_SAMPLES: f64 = 3.0;
 /// Share of windows that the curve is to hold for when it is planned by: with a spent budget, and what the whole takes off.
 const LEVEL: f64 = 0.97;
 const LEVEL_BY_BUDGET: f64 = 0.4;
@@ -40,7 +42,7 @@ pub struct Tracker {
     pub budget: Budget,
     /// The curve as last fitted.
     pub fit: Option<Fit>,
-    /// Samples so far.
+    /// Samples so far, one with too few requests counted as a part.
     pub samples: f64,
     /// How much more the count of late requests varies than if each came alone, less one.
     excess: f64,
@@ -94,7 +96,7 @@ impl Tracker {
         self.gathering.add(seen, requests);
         let full = self.gathering.weight >= wanted;
         if full || seen.at - self.gathering.since >= LONGEST_SAMPLE_SECONDS {
-            let sample = std::mem::take(&mut self.gathering).sample(objective);
+            let sample = std::mem::take(&mut self.gathering).sample(objective, wanted);
             self.take(&sample, objective, shape);
         }
     }
@@ -121,7 +123,7 @@ impl Tracker {
             fit.safe_utilisation(objective.response_time_seconds, bound, shape)
         });
         // Where nothing speaks against it the curve alone is believed up to a moderate utilisation.
-        let moderate = if reach.bad.is_finite() {
+        let moderate = if reach.bad.is_finite() || self.samples < MODERATE_SAMPLES {
             0.0
         } else {
             MODERATE.min(MODERATELY * curve)
@@ -174,12 +176,14 @@ impl Tracker {
 
     fn take(&mut self, sample: &Sample, objective: &Objective, shape: &Shape) {
         self.learn_dispersion(sample);
-        if let Some(fit) = self.fit.filter(|_| sample.trust > 0.5) {
+        // The percentile of fewer requests lies beyond all of them.
+        let told = sample.counts.requests * evidence::allowed(objective) >= 0.99;
+        if let Some(fit) = self.fit.filter(|_| sample.trust > 0.5 && told) {
             self.conformal
                 .learn(sample.latency_seconds, fit.predict(sample.utilisation, shape));
         }
         self.table.add(sample, 30.0 / evidence::allowed(objective));
-        self.samples += sample.trust;
+        self.samples += sample.trust * sample.fullness;
         self.refit(shape);
     }
 
@@ -234,13 +238,74 @@ impl Gathering {
         self.histogram.merge(seen.latency);
     }
 
-    fn sample(self, objective: &Objective) -> Sample {
+    fn sample(self, objective: &Objective, wanted: f64) -> Sample {
         let counts: Counts = evidence::count(&self.histogram, objective);
+        let quantile = self.histogram.quantile(objective.percentile).unwrap_or(0.0);
         Sample {
             utilisation: self.utilisation,
             counts,
-            latency_seconds: self.histogram.quantile(objective.percentile).unwrap_or(0.0),
+            latency_seconds: quantile * beyond_the_longest(self.weight, objective.percentile),
             trust: self.trust,
+            fullness: (self.weight / wanted).min(1.0),
         }
+    }
+}
+
+/// How far a percentile lies beyond the longest of `requests`. That stands at the quantile N / (N + 1) of its distribution
+/// (David and Nagaraja, "Order Statistics", 3rd ed., section 2.3), which for few requests is far below the percentile; from
+/// there on the tail is taken to be exponential.
+fn beyond_the_longest(requests: f64, percentile: f64) -> f64 {
+    let tail = (1.0 - percentile).max(1e-6);
+    if requests * tail >= 1.0 {
+        return 1.0;
+    }
+    (-tail.ln() / (requests + 1.0).ln()).max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tracker of p99 that saw `windows` of `requests` at 2% of the request, five minutes apart.
+    fn tracker(windows: u32, requests: u64) -> Safe {
+        let objective = crate::core::toy::objective();
+        let shape = Shape {
+            request: 1.0,
+            limit: 2.0,
+            capacity: 1.0,
+            per_request: 0.01,
+            idle: 0.0,
+            percentile: objective.percentile,
+        };
+        let mut tracker = Tracker::default();
+        let latency = Histogram {
+            upper_bounds_seconds: [0.01, 0.02, 0.2].into(),
+            counts: vec![0, requests, 0, 0],
+        };
+        for window in 0..2 * windows {
+            let seen = Seen {
+                at: 300.0 * f64::from(window),
+                latency: &latency,
+                utilisation: 0.02,
+                trust: 1.0,
+                requests_per_sample: 3.0,
+            };
+            tracker.learn(&seen, &objective, &shape);
+        }
+        tracker.safe(&objective, &shape)
+    }
+
+    #[test]
+    fn a_handful_of_requests_does_not_lead_far_beyond_what_was_seen() {
+        let few = tracker(12, 3).utilisation;
+        assert!(few <= 0.05, "{few} after {} requests at 2%", 12 * 3);
+        assert!(tracker(12, 3000).utilisation >= 0.3);
+    }
+
+    #[test]
+    fn the_longest_of_a_few_is_short_of_the_percentile() {
+        assert!((beyond_the_longest(3.0, 0.99) - 100_f64.ln() / 4_f64.ln()).abs() < 1e-9);
+        assert!((beyond_the_longest(100.0, 0.99) - 1.0).abs() < 1e-12);
+        assert!((beyond_the_longest(3.0, 0.5) - 1.0).abs() < 1e-12);
     }
 }
