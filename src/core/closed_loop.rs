@@ -143,6 +143,22 @@ fn an_outage_of_an_objective_of_the_median_is_no_passing_violation() {
 }
 
 #[test]
+fn a_slow_objective_is_not_given_up_before_an_answer_can_be_fast() {
+    let slow = Objective {
+        response_time_seconds: 120.0,
+        ..objective()
+    };
+    let (mut toy, mut advisor) = (Toy::new(4, 200.0), advisor(vec![slow]));
+    toy.response_time = 120.0;
+    toy.bounds = (-30..20).map(|step| 120.0 * 1.15_f64.powi(step)).collect();
+    toy.steps(&mut advisor, 160);
+    toy.elsewhere = 400.0;
+    // Nothing that began after the first step of capacity has ended within its start and the response time.
+    let states: Vec<ModelState> = (0..12).map(|_| toy.step(&mut advisor).state).collect();
+    assert!(!states.contains(&ModelState::Unattainable), "{states:?}");
+}
+
+#[test]
 fn new_code_is_drift_and_does_not_shrink() {
     let (mut toy, mut advisor) = (Toy::new(4, 100.0), advisor(vec![objective()]));
     toy.steps(&mut advisor, 120);

@@ -253,6 +253,13 @@ impl<'a> Context<'a> {
         shares.fold(0.0, f64::max)
     }
 
+    /// The longest response time asked for, in seconds: what ends now was begun so long ago.
+    #[must_use]
+    pub fn response_seconds(&self) -> f64 {
+        let times = self.objectives.iter().map(|objective| objective.response_time_seconds);
+        times.fold(0.0, f64::max)
+    }
+
     /// Whether so many requests of the newest window are late for any objective that it is no passing violation.
     #[must_use]
     pub fn severe(&self) -> bool {

@@ -179,7 +179,8 @@ impl Planner {
         let utilisation = model.utilisation(context.settings).unwrap_or(0.0);
         let exceeded = context.flags().contains(&Flag::ThroughputExceeded);
         let busy = need.is_some_and(|need| need.replicas > current) || utilisation > self.trusted + 0.04;
-        let arrived = context.now - self.pace.out_at() < model.starting.seconds() + 1.5 * window.seconds;
+        let answered = model.starting.seconds() + context.response_seconds() + 1.5 * window.seconds;
+        let arrived = context.now - self.pace.out_at() < answered;
         let situation = Situation {
             now: context.now,
             violated,
@@ -188,6 +189,7 @@ impl Planner {
             severe: context.severe(),
             budget_left: context.budget_left(),
             unsettled: window.starting > 0 || arrived || window.trust < 0.5 && model.drift_at <= 0.0,
+            response_seconds: context.response_seconds(),
             current: window.desired,
             by_load: self.by_load(context, ModelState::Confident),
         };

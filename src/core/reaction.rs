@@ -22,7 +22,8 @@ pub const SEVERE: f64 = 8.0;
 const PAUSE_SECONDS: f64 = 40.0;
 /// Most that is tried, as a multiple of what the load alone needs: more than that no queue for CPU explains.
 const MOST: f64 = 1.5;
-/// How long the objective must hold before the extra capacity is let go, in seconds.
+/// How long the objective must hold before the extra capacity is let go, in seconds, besides the response time itself: what
+/// ends now was begun so long ago.
 const CALM_SECONDS: f64 = 240.0;
 
 /// Steps taken so far.
@@ -53,6 +54,8 @@ pub struct Situation {
     pub budget_left: f64,
     /// Whether pods are still on their way or have only just arrived.
     pub unsettled: bool,
+    /// The longest response time asked for, in seconds.
+    pub response_seconds: f64,
     /// Replicas in force.
     pub current: u32,
     /// Replicas that the load needs at the utilisation that held before.
@@ -63,7 +66,7 @@ impl Reaction {
     /// Takes in the situation; `true` when an episode of violation has just begun.
     pub fn consider(&mut self, situation: &Situation) -> bool {
         if !situation.violated {
-            if situation.now - self.violated_at >= CALM_SECONDS {
+            if situation.now - self.violated_at >= CALM_SECONDS + situation.response_seconds {
                 *self = Self {
                     violated_at: self.violated_at,
                     ..Self::default()
@@ -144,6 +147,7 @@ mod tests {
             severe: severity >= SEVERE,
             budget_left: 0.0,
             unsettled: false,
+            response_seconds: 0.1,
             current,
             by_load: current,
         }

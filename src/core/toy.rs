@@ -51,8 +51,10 @@ pub struct Toy {
     size: Resources,
     pods: Vec<Pod>,
     next_id: u32,
-    bounds: Arc<[f64]>,
-    response_time: f64,
+    /// Edges of the histogram in seconds.
+    pub bounds: Arc<[f64]>,
+    /// Response time in seconds from which on a request is late.
+    pub response_time: f64,
     seed: u64,
 }
 

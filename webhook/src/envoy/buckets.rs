@@ -3,10 +3,13 @@
 //! Envoy records whole milliseconds in bins of two significant digits and counts what lies below an edge. Edges of two
 //! significant digits are therefore exact, others are interpolated within a bin of at most a tenth.
 
+/// The last edge over the longest objective, at least: how late is late must be told too.
+const BEYOND: f64 = 4.0;
+
 /// Ratio of neighbouring edges, where whole milliseconds allow it: a quantile is read with an error below 7 %.
 pub const RATIO: f64 = 1.15;
 
-/// The last edge below infinity, in milliseconds.
+/// The last edge below infinity, in milliseconds, unless an objective asks for more.
 pub const LONGEST_MILLISECONDS: f64 = 60_000.0;
 
 /// Edges in milliseconds, ascending: a geometric ladder with an exact edge at each objective's response time.
@@ -14,20 +17,24 @@ pub const LONGEST_MILLISECONDS: f64 = 60_000.0;
 /// Objectives that are not positive finite numbers are left out.
 #[must_use]
 pub fn edges_milliseconds(objectives_seconds: &[f64]) -> Vec<f64> {
-    let mut edges = ladder();
     let objectives = objectives_seconds.iter().map(|seconds| seconds * 1000.0);
-    edges.extend(objectives.filter(|edge| edge.is_finite() && *edge > 0.0).map(tidy));
+    let objectives = objectives.filter(|edge| edge.is_finite() && *edge > 0.0);
+    let longest = objectives
+        .clone()
+        .fold(LONGEST_MILLISECONDS, |longest, edge| longest.max(BEYOND * edge));
+    let mut edges = ladder(longest);
+    edges.extend(objectives.map(tidy));
     edges.sort_by(f64::total_cmp);
     edges.dedup();
     edges
 }
 
-fn ladder() -> Vec<f64> {
+fn ladder(longest: f64) -> Vec<f64> {
     let mut edges = vec![1.0];
     let mut exact = 1.0;
-    while exact < LONGEST_MILLISECONDS {
+    while exact < longest {
         exact *= RATIO;
-        edges.push(two_digits(exact).min(LONGEST_MILLISECONDS));
+        edges.push(two_digits(exact).min(longest.round()));
     }
     edges.dedup();
     edges
@@ -70,6 +77,19 @@ mod tests {
             assert!(edges.contains(&objective), "{objective}");
         }
         assert!(edges.iter().all(|edge| *edge > 0.0));
+    }
+
+    #[test]
+    fn the_ladder_reaches_beyond_a_slow_objective() {
+        assert_eq!(edges_milliseconds(&[15.0]).last(), Some(&LONGEST_MILLISECONDS));
+        let edges = edges_milliseconds(&[120.0]);
+        assert_eq!(edges.last(), Some(&480_000.0));
+        let between = edges
+            .iter()
+            .filter(|edge| (60_000.0..120_000.0).contains(*edge))
+            .count();
+        assert!(between >= 4, "{between} edges from a minute to two");
+        assert!(edges_milliseconds(&[3600.0]).len() < 130);
     }
 
     proptest! {
