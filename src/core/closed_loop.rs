@@ -102,6 +102,30 @@ fn nothing_is_scaled_in_blind() {
 }
 
 #[test]
+fn nothing_shrinks_on_an_old_figure_of_cpu() {
+    let (mut toy, mut advisor) = (Toy::new(6, 200.0), advisor(vec![objective()]));
+    toy.steps(&mut advisor, 120);
+    toy.measured = false;
+    toy.steps(&mut advisor, 10);
+    let (before, size) = (toy.replicas(), toy.size());
+    toy.load = 20.0;
+    let decision = toy.steps(&mut advisor, 40);
+    assert_eq!((toy.replicas(), toy.size()), (before, size));
+    assert!(
+        decision.explanation.summary.contains("CPU"),
+        "{:?}",
+        decision.explanation
+    );
+    toy.load = 500.0;
+    toy.steps(&mut advisor, 4);
+    assert!(toy.replicas() > before, "load alone is reason enough to grow");
+    toy.load = 20.0;
+    toy.measured = true;
+    toy.steps(&mut advisor, 60);
+    assert!(toy.replicas() < before);
+}
+
+#[test]
 fn an_out_of_memory_kill_raises_memory_at_once() {
     let (mut toy, mut advisor) = (Toy::new(3, 50.0), advisor(vec![objective()]));
     toy.steps(&mut advisor, 10);

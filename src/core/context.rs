@@ -127,6 +127,15 @@ impl<'a> Context<'a> {
         window.is_some_and(|window| self.now - window.at > self.settings.metrics_missing_seconds)
     }
 
+    /// For how long the CPU in use has not been told, in seconds, once that is longer than a figure may take: what the load
+    /// needs is then known of old code alone.
+    #[must_use]
+    pub fn without_cpu(&self) -> Option<f64> {
+        let usual = self.settings.metrics_missing_seconds + self.settings.cpu_lag_seconds;
+        let seconds = self.now - self.model.cpu_at;
+        (self.model.cpu_at > 0.0 && seconds > usual).then_some(seconds)
+    }
+
     /// How much is known.
     #[must_use]
     pub fn state(&self, unattainable: bool) -> ModelState {

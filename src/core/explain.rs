@@ -143,6 +143,7 @@ fn reason(facts: &Facts<'_>) -> String {
         }
         (ModelState::Drift, Bound::State) => "the application changed and is being learnt anew".to_owned(),
         (ModelState::Learning, Bound::State) => "too little is known yet to run on less".to_owned(),
+        (_, Bound::State) if facts.context.without_cpu().is_some() => without_cpu(facts),
         (_, Bound::Limit) => format!("the declared bounds decide at {load:.1} requests/s"),
         (_, Bound::State) if facts.violated => "the objective does not hold at present".to_owned(),
         (_, Bound::Use) => format!("the requests must cover the CPU that {load:.1} requests/s use"),
@@ -151,6 +152,11 @@ fn reason(facts: &Facts<'_>) -> String {
         (_, Bound::Forecast) => forecast_reason(facts, load),
         (_, bound) => latency_reason(facts, bound, load),
     }
+}
+
+fn without_cpu(facts: &Facts<'_>) -> String {
+    let seconds = facts.context.without_cpu().unwrap_or(0.0);
+    format!("the CPU in use has not been told for {seconds:.0} s and nothing shrinks on an old figure")
 }
 
 fn forecast_reason(facts: &Facts<'_>, load: f64) -> String {

@@ -73,6 +73,8 @@ pub struct Model {
     pub seen_at: f64,
     /// First usable window, in seconds since the Unix epoch; 0 if none.
     pub since: f64,
+    /// Last window that told the CPU of the application, in seconds since the Unix epoch; the first at least, 0 if none.
+    pub cpu_at: f64,
     /// Last change of the application, in seconds since the Unix epoch; 0 if none.
     pub drift_at: f64,
     /// Last change of its template, in seconds since the Unix epoch; 0 if none.
@@ -299,6 +301,10 @@ impl Model {
         let late = window.seconds > LATE * settings.scrape_interval_seconds;
         let trust = if late { LATE_TRUST * trust } else { trust };
         let mut drifted = false;
+        let mut application = window.containers.iter().filter(|(name, _)| **name != settings.sidecar);
+        if self.cpu_at <= 0.0 || application.any(|(_, container)| container.cpu.is_some()) {
+            self.cpu_at = window.at;
+        }
         for (name, container) in &window.containers {
             let demand = self.demands.entry(name.clone()).or_default();
             // A rough line is better than none, but none is learnt from pods that have just started where there is one.

@@ -227,6 +227,7 @@ impl Planner {
                 .window
                 .as_ref()
                 .is_some_and(|window| window.starting == 0 && context.now - window.at < MOST_AGE * window.seconds)
+            && context.without_cpu().is_none()
             && context.now - context.model.changed_at >= NEW_LEARNING * context.settings.learning_seconds;
         let hold_seconds = context.settings.scale_in_hold_seconds;
         let decided = self.pace.decide(&Ask {
@@ -361,6 +362,7 @@ impl Planner {
             SIZE_LEARNING
         };
         (known || violated && state != ModelState::MetricsMissing)
+            && context.without_cpu().is_none()
             && (forbidden || since >= patience)
             && learnt >= learning * settings.learning_seconds
             && context.now - self.looked_at >= SIZE_LOOK_SECONDS.min(settings.size_interval_seconds)

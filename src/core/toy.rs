@@ -40,6 +40,8 @@ pub struct Toy {
     pub lag: usize,
     /// Whether metrics arrive.
     pub scraped: bool,
+    /// Whether CPU and memory in use are told.
+    pub measured: bool,
     /// Whether the kernel kills a pod in the next window.
     pub kill: bool,
     /// Template of the pods.
@@ -95,6 +97,7 @@ impl Toy {
             elsewhere: 0.01,
             lag: 0,
             scraped: true,
+            measured: true,
             kill: false,
             template: "a".into(),
             served: (0, 0),
@@ -200,8 +203,11 @@ impl Toy {
     fn pod(&self, pod: &Pod, kill: bool) -> PodObservation {
         let is_ready = ready(pod, self.now);
         let container = ContainerObservation {
-            cpu: self.lagging(pod).filter(|_| is_ready && self.scraped).map(Cores),
-            memory: (is_ready && self.scraped).then_some(Bytes(200 << 20)),
+            cpu: self
+                .lagging(pod)
+                .filter(|_| is_ready && self.scraped && self.measured)
+                .map(Cores),
+            memory: (is_ready && self.scraped && self.measured).then_some(Bytes(200 << 20)),
             resources: self.size,
             killed_for_memory: kill && pod.id == 0,
         };
