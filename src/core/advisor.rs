@@ -13,6 +13,9 @@ use super::readout::{self, Compliance, Curve};
 use super::settings::Settings;
 use super::tracker::Tracker;
 
+/// How far what was noted lies ahead of a window when the clock was set back since, in seconds.
+const SET_BACK_SECONDS: f64 = 60.0;
+
 /// Learns one Deployment and advises on it.
 ///
 /// Feed [`Advisor::observe`] with every scrape, ask [`Advisor::decide`] at every decision interval. It holds no clock:
@@ -83,8 +86,14 @@ impl Advisor {
         self.bounds = bounds;
     }
 
-    /// Takes in one window of measurements. Windows must come in the order of time; an older one is ignored.
+    /// Takes in one window of measurements. Windows must come in the order of time; an older one is ignored, unless by so much
+    /// that the clock must have been set back.
     pub fn observe(&mut self, observation: &Observation) {
+        let at = observation.at_seconds;
+        if self.model.latest().max(self.planner.latest()) > at + SET_BACK_SECONDS {
+            self.model.not_after(at);
+            self.planner.not_after(at);
+        }
         if self.model.observe(observation, &self.objectives, &self.settings) {
             self.planner.drift();
         }

@@ -25,6 +25,10 @@ pub const VERSION: u32 = 1;
 pub const MOST_BYTES: usize = 8 * 1024;
 /// Significant digits of a number.
 const DIGITS: i32 = 4;
+/// The same for the sums that a line is drawn from: their differences are small.
+const SUM_DIGITS: i32 = 9;
+/// What holds such sums.
+const SUMS: [&str; 2] = ["demands", "line"];
 
 /// Why a checkpoint could not be restored. The model then starts cold.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +85,7 @@ pub fn write(model: &Model, planner: &Planner, objectives: &[Objective]) -> Stri
     loop {
         let text = format!(
             "v{VERSION}:{}",
-            rounded(serde_json::to_value(&saved).unwrap_or_default())
+            rounded(serde_json::to_value(&saved).unwrap_or_default(), DIGITS)
         );
         let gave_up = saved.profile.is_none() && saved.trackers.is_empty();
         if text.len() < MOST_BYTES || gave_up {
@@ -188,12 +192,21 @@ fn load(saved: Saved, objectives: &[Objective]) -> (Model, Planner) {
 }
 
 /// The same value with its floats cut to a few digits, so that the text is short.
-fn rounded(value: Value) -> Value {
+fn rounded(value: Value, digits: i32) -> Value {
     match value {
-        Value::Number(number) if number.is_f64() => short(number.as_f64().unwrap_or(0.0)),
-        Value::Array(values) => Value::Array(values.into_iter().map(rounded).collect()),
+        Value::Number(number) if number.is_f64() => short(number.as_f64().unwrap_or(0.0), digits),
+        Value::Array(values) => Value::Array(values.into_iter().map(|value| rounded(value, digits)).collect()),
         Value::Object(fields) => {
-            Value::Object(fields.into_iter().map(|(name, value)| (name, rounded(value))).collect())
+            let digits = |name: &str| if SUMS.contains(&name) { SUM_DIGITS } else { digits };
+            let fields = fields.into_iter();
+            Value::Object(
+                fields
+                    .map(|(name, value)| {
+                        let digits = digits(&name);
+                        (name, rounded(value, digits))
+                    })
+                    .collect(),
+            )
         }
         other => other,
     }
@@ -202,12 +215,12 @@ fn rounded(value: Value) -> Value {
 /// Below this a number is the noise of rounding, and its digits could not be counted without overflow.
 const NOISE: f64 = 1e-30;
 
-/// From a hundred thousand on (instants, bytes) numbers keep whole units, below that four digits.
-fn short(value: f64) -> Value {
-    if value.abs() < NOISE || value.abs() >= 1e5 {
+/// From a hundred thousand on (instants, bytes) numbers keep whole units at least, below that so many digits.
+fn short(value: f64, digits: i32) -> Value {
+    if value.abs() < NOISE || value.abs() >= 10_f64.powi(digits + 1) {
         return Value::from(value.round() as i64);
     }
-    let scale = 10_f64.powi(DIGITS - 1 - value.abs().log10().floor() as i32);
+    let scale = 10_f64.powi(digits - 1 - value.abs().log10().floor() as i32);
     let cut = (value * scale).round() / scale;
     if cut.fract() == 0.0 {
         Value::from(cut as i64)

@@ -365,6 +365,8 @@ fn a_restart_loses_nothing() {
     let (before, after) = (advisor.decide(toy.now), restored.decide(toy.now));
     assert_eq!((after.state, after.replicas), (before.state, before.replicas));
     assert_eq!(after.containers, before.containers);
+    let needed = |advisor: &Advisor| advisor.numbers()["cpu_per_request_seconds"];
+    assert!((needed(&restored) / needed(&advisor) - 1.0).abs() < 1e-4);
     assert_eq!(
         Advisor::restore("", vec![], bounds.clone(), Settings::default())
             .map(|_| ())
@@ -374,6 +376,26 @@ fn a_restart_loses_nothing() {
     let damaged = &text[..text.len() / 2];
     let error = Advisor::restore(damaged, vec![], bounds, Settings::default()).unwrap_err();
     assert!(matches!(error, CheckpointError::Malformed(_)), "{error}");
+}
+
+#[test]
+fn a_clock_that_was_set_back_holds_nothing_up() {
+    let (mut toy, mut first) = (Toy::new(8, 200.0), advisor(vec![objective()]));
+    toy.steps(&mut first, 160);
+    let bounds = Bounds {
+        live: true,
+        ..Bounds::default()
+    };
+    let text = first.checkpoint();
+    let restored = Advisor::restore(&text, vec![objective()], bounds, Settings::default()).unwrap();
+    for mut advisor in [restored, first] {
+        let mut toy = toy.clone();
+        toy.turn_back(7200.0);
+        toy.load = 20.0;
+        let before = toy.replicas();
+        toy.steps(&mut advisor, 40);
+        assert!(toy.replicas() < before, "{} as before", toy.replicas());
+    }
 }
 
 #[test]

@@ -121,6 +121,18 @@ impl Forecast {
         !self.loads.is_empty() && self.latest > JUMP * quantile(&lately, 0.5)
     }
 
+    /// The last window, in seconds since the Unix epoch; 0 if none.
+    #[must_use]
+    pub fn latest_at(&self) -> f64 {
+        self.at
+    }
+
+    /// The clock was set back to `now`: nothing lies ahead of it.
+    pub fn not_after(&mut self, now: f64) {
+        (self.at, self.kept_at) = (self.at.min(now), self.kept_at.min(now));
+        self.pending.clear();
+    }
+
     /// Whether anything was measured.
     #[must_use]
     pub fn known(&self) -> bool {

@@ -126,6 +126,32 @@ impl Model {
         changed || drifted
     }
 
+    /// When anything was noted last, in seconds since the Unix epoch; 0 if never.
+    #[must_use]
+    pub fn latest(&self) -> f64 {
+        let stamps = [self.since, self.drift_at, self.changed_at, self.cpu_at, self.seen_at];
+        stamps.into_iter().fold(self.forecast.latest_at(), f64::max)
+    }
+
+    /// The clock was set back to `now`: nothing lies ahead of it, and the next window is measured from this one.
+    pub fn not_after(&mut self, now: f64) {
+        for stamp in [
+            &mut self.since,
+            &mut self.drift_at,
+            &mut self.changed_at,
+            &mut self.cpu_at,
+        ] {
+            *stamp = stamp.min(now);
+        }
+        self.seen_at = 0.0;
+        self.window = None;
+        self.recent = Recent::default();
+        self.loads.clear();
+        self.forecast.not_after(now);
+        self.profile.forget_pending();
+        self.starting.not_after(now);
+    }
+
     /// The container that does the work: the one whose CPU grows most with load, the sidecar aside.
     #[must_use]
     pub fn primary(&self, settings: &Settings) -> Option<&str> {

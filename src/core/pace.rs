@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 /// Most that one step in takes away, as a share.
 const STEP_IN: f64 = 0.25;
 
+/// Part of the hold that may pass between two questions before what was wanted until then is forgotten.
+const PAUSE: f64 = 0.75;
+
 /// What was wanted lately and when the number last changed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pace {
@@ -33,6 +36,8 @@ pub struct Ask {
     pub may_shrink: bool,
     /// How long fewer must have been enough, in seconds.
     pub hold_seconds: f64,
+    /// Time between two questions, in seconds.
+    pub interval_seconds: f64,
 }
 
 impl Pace {
@@ -68,7 +73,25 @@ impl Pace {
         self.out_at
     }
 
+    /// When anything was noted last, in seconds since the Unix epoch; 0 if never.
+    #[must_use]
+    pub fn latest(&self) -> f64 {
+        let asked = self.wanted.back().map_or(0.0, |(at, _)| *at);
+        asked.max(self.out_at).max(self.in_at)
+    }
+
+    /// The clock was set back to `now`: nothing lies ahead of it.
+    pub fn not_after(&mut self, now: f64) {
+        self.wanted.clear();
+        (self.out_at, self.in_at) = (self.out_at.min(now), self.in_at.min(now));
+    }
+
     fn remember(&mut self, ask: &Ask) {
+        // What was wanted before a pause says nothing of what would have been wanted in it.
+        let gap = (PAUSE * ask.hold_seconds).max(2.5 * ask.interval_seconds);
+        if self.wanted.back().is_some_and(|(at, _)| ask.now - at > gap) {
+            self.wanted.clear();
+        }
         while self.wanted.len() > 1 && self.wanted[1].0 <= ask.now - ask.hold_seconds {
             self.wanted.pop_front();
         }
@@ -98,6 +121,7 @@ mod tests {
             current,
             may_shrink: true,
             hold_seconds: 120.0,
+            interval_seconds: 15.0,
         })
     }
 
@@ -140,7 +164,20 @@ mod tests {
             );
         }
         assert_eq!(run(&mut pace, 1120.0, 4, 8), 8);
+        assert_eq!(run(&mut pace, 1180.0, 4, 8), 8);
         assert_eq!(run(&mut pace, 1230.0, 4, 8), 6);
+    }
+
+    #[test]
+    fn consent_from_before_a_pause_does_not_count() {
+        let mut pace = Pace::default();
+        (0..4).for_each(|step| {
+            run(&mut pace, 1000.0 + f64::from(step) * 15.0, 4, 8);
+        });
+        assert_eq!(run(&mut pace, 5000.0, 4, 8), 8);
+        let at = |step: i32| 5000.0 + f64::from(step) * 15.0;
+        let decided: Vec<u32> = (1..9).map(|step| run(&mut pace, at(step), 4, 8)).collect();
+        assert_eq!(decided, [8, 8, 8, 8, 8, 8, 8, 6]);
     }
 
     proptest! {

@@ -109,6 +109,19 @@ impl Planner {
         self.sizes = 0;
     }
 
+    /// When anything was noted last, in seconds since the Unix epoch; 0 if never.
+    #[must_use]
+    pub fn latest(&self) -> f64 {
+        self.pace.latest().max(self.sized_at).max(self.reaction.latest())
+    }
+
+    /// The clock was set back to `now`: nothing lies ahead of it.
+    pub fn not_after(&mut self, now: f64) {
+        self.pace.not_after(now);
+        self.reaction.not_after(now);
+        (self.sized_at, self.looked_at) = (self.sized_at.min(now), self.looked_at.min(now));
+    }
+
     /// Requests and limits to recommend: the plan, or what is in force.
     #[must_use]
     pub fn containers(&self, context: &Context<'_>) -> BTreeMap<String, Resources> {
@@ -236,6 +249,7 @@ impl Planner {
             current,
             may_shrink,
             hold_seconds,
+            interval_seconds: context.settings.decision_interval_seconds,
         });
         let held = decided > wanted && !may_shrink;
         (decided.clamp(least, most), if held { Bound::State } else { bound })

@@ -74,6 +74,11 @@ impl Profile {
         }
     }
 
+    /// The clock was set back: no forecast waits for an instant that is far off now.
+    pub fn forget_pending(&mut self) {
+        self.pending = None;
+    }
+
     /// Whether a whole slot was seen.
     #[must_use]
     pub fn worth_keeping(&self) -> bool {

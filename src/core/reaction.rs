@@ -113,6 +113,18 @@ impl Reaction {
         };
     }
 
+    /// When the objective was last violated, in seconds since the Unix epoch; 0 if never.
+    #[must_use]
+    pub fn latest(&self) -> f64 {
+        self.violated_at
+    }
+
+    /// The clock was set back to `now`: nothing lies ahead of it.
+    pub fn not_after(&mut self, now: f64) {
+        (self.violated_at, self.violated_since) = (self.violated_at.min(now), self.violated_since.min(now));
+        self.step = self.step.map(|(at, severity)| (at.min(now), severity));
+    }
+
     /// Whether the violation is slight and short, and the error budget can pay for it.
     fn bearable(&self, situation: &Situation) -> bool {
         situation.budget_left > PASSING_BUDGET

@@ -94,7 +94,7 @@ pub(super) fn compliance(model: &Model, objectives: &[Objective]) -> Vec<Complia
             let kept = tracker.budget.counts;
             Compliance {
                 objective: objective.clone(),
-                verdict: model.recent.verdict(objective),
+                verdict: model.recent.sober_verdict(objective, tracker.dispersion()),
                 recent_requests: exceedance.total,
                 recent_exceeding: exceedance.exceeding,
                 recent_latency_seconds: recent.quantile(objective.percentile),

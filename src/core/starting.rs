@@ -30,6 +30,11 @@ impl Starting {
         }
     }
 
+    /// The clock was set back to `now`: pods that become ready from now on are counted.
+    pub fn not_after(&mut self, now: f64) {
+        self.counted_until = self.counted_until.min(now);
+    }
+
     /// A start time in seconds that most pods stay within: the mean and one deviation.
     #[must_use]
     pub fn seconds(&self) -> f64 {

@@ -150,6 +150,15 @@ impl Toy {
         last
     }
 
+    /// Sets the clock back.
+    pub fn turn_back(&mut self, seconds: f64) {
+        self.now -= seconds;
+        for pod in &mut self.pods {
+            pod.created -= seconds;
+            pod.free_at -= seconds;
+        }
+    }
+
     /// Lives through one window and tells what was measured.
     pub fn observe(&mut self) -> Observation {
         let from = self.now;
