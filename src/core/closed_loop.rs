@@ -290,6 +290,89 @@ fn a_size_that_the_user_comes_to_forbid_is_left_at_the_next_look() {
 }
 
 #[test]
+fn who_set_a_bound_is_told_and_what_less_would_mean() {
+    let summary = |bounds: Bounds, load: f64| {
+        let mut advisor = Advisor::new(vec![objective()], Bounds { live: true, ..bounds }, Settings::default());
+        let mut toy = Toy::new(3, load);
+        toy.steps(&mut advisor, 240).explanation
+    };
+    let by_budget = Bounds {
+        disruption_budget: true,
+        ..Bounds::default()
+    };
+    let by_user = Bounds {
+        min_replicas: Some(3),
+        disruption_budget: true,
+        ..Bounds::default()
+    };
+    let capped = Bounds {
+        max_replicas: Some(3),
+        ..Bounds::default()
+    };
+    for (bounds, load, who) in [
+        (by_budget, 5.0, "PodDisruptionBudget needs 2 replicas"),
+        (by_user, 5.0, "min-replicas asks for 3 replicas"),
+        (capped, 700.0, "max-replicas allows no more than 3 replicas"),
+    ] {
+        let told = summary(bounds, load);
+        assert!(told.bound == Bound::Limit && told.summary.contains(who), "{told:?}");
+    }
+    let alone = summary(Bounds::default(), 5.0);
+    assert!(alone.next_smaller.contains("m CPU would need"), "{alone:?}");
+    let several = summary(Bounds::default(), 200.0);
+    assert!(several.next_smaller.contains("MiB and run at"), "{several:?}");
+}
+
+#[test]
+fn several_objectives_of_one_slo_each_have_their_budget() {
+    let both = vec![
+        objective(),
+        Objective {
+            percentile: 0.5,
+            ..objective()
+        },
+    ];
+    let (mut toy, mut advisor) = (Toy::new(4, 100.0), advisor(both));
+    let inputs = toy.steps(&mut advisor, 20).explanation.inputs;
+    assert!(
+        inputs.contains_key("slo_p99_200ms_error_budget_left_ratio"),
+        "{inputs:?}"
+    );
+    assert!(inputs.contains_key("slo_p50_200ms_error_budget_left_ratio"));
+}
+
+#[test]
+fn every_state_is_told_with_its_numbers() {
+    let (mut toy, mut advisor) = (Toy::new(4, 200.0), advisor(vec![objective()]));
+    let learning = toy.steps(&mut advisor, 3).explanation.summary;
+    assert!(
+        learning.contains("of 8 samples") && learning.contains("of 300 requests"),
+        "{learning}"
+    );
+    toy.steps(&mut advisor, 120);
+    toy.template = "b".into();
+    let drift = toy.step(&mut advisor).explanation.summary;
+    assert!(drift.contains("changed 0 s ago"), "{drift}");
+    toy.steps(&mut advisor, 60);
+    toy.elsewhere = 0.5;
+    let told = (0..60).map(|_| toy.step(&mut advisor)).collect::<Vec<_>>();
+    let given_up = told.iter().find(|one| one.state == ModelState::Unattainable).unwrap();
+    assert!(
+        given_up.explanation.summary.contains("100.0% of the newest requests"),
+        "{given_up:?}"
+    );
+    toy.kill = true;
+    let killed = toy.step(&mut advisor).explanation;
+    assert!(
+        killed.bound == Bound::Memory && killed.summary.contains("MiB"),
+        "{killed:?}"
+    );
+    toy.scraped = false;
+    let blind = toy.steps(&mut advisor, 8).explanation.summary;
+    assert!(blind.contains("120 s ago"), "{blind}");
+}
+
+#[test]
 fn the_same_inputs_give_the_same_decisions() {
     let run = || {
         let (mut toy, mut advisor) = (Toy::new(8, 150.0), advisor(vec![objective()]));

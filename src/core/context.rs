@@ -218,7 +218,7 @@ impl<'a> Context<'a> {
     }
 
     /// Loads that were declared, in requests per second.
-    fn declared(&self) -> impl Iterator<Item = f64> {
+    pub fn declared(&self) -> impl Iterator<Item = f64> {
         self.objectives
             .iter()
             .filter_map(|objective| objective.throughput_per_second)

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::context::{Context, Need};
+use super::context::{Caution, Context, Need};
 use super::decision::{Bound, Decision, Explanation, ModelState};
+use super::objective::Objective;
 use super::observation::Resources;
 use super::units::Cores;
+use super::{reason, smaller};
 
 /// What is explained.
 #[derive(Debug)]
@@ -26,6 +28,10 @@ pub struct Facts<'a> {
     pub containers: BTreeMap<String, Resources>,
     /// Whether an objective is surely violated.
     pub violated: bool,
+    /// Whether memory is raised at once.
+    pub raised: bool,
+    /// How cautious the need was asked for.
+    pub caution: Caution,
 }
 
 /// The decision of a model that knows nothing.
@@ -59,10 +65,10 @@ pub fn decision(facts: &Facts<'_>) -> Decision {
         containers: facts.containers.clone(),
         target_utilisation: target_utilisation(facts),
         explanation: Explanation {
-            bound: facts.bound,
+            bound: if facts.raised { Bound::Memory } else { facts.bound },
             summary: summary(facts),
             inputs: inputs(facts),
-            next_smaller: next_smaller(facts),
+            next_smaller: smaller::next_smaller(facts),
         },
     }
 }
@@ -104,13 +110,40 @@ fn inputs(facts: &Facts<'_>) -> BTreeMap<String, f64> {
         put("safe_utilisation_ratio", need.size.safe);
         put("needed_replicas", f64::from(need.replicas));
     }
-    for (objective, tracker) in facts.context.objectives.iter().zip(&model.trackers) {
+    let declared = || facts.context.declared();
+    if declared().next().is_some() {
         put(
-            &format!("{}_error_budget_left_ratio", objective.slo),
+            "least_declared_load_per_second",
+            declared().fold(f64::INFINITY, f64::min),
+        );
+        put("most_declared_load_per_second", declared().fold(0.0, f64::max));
+        put("highest_load_per_second", model.highest_load);
+    }
+    for (objective, tracker) in facts.context.objectives.iter().zip(&model.trackers) {
+        let name = named(objective, facts.context.objectives);
+        put(
+            &format!("{name}_error_budget_left_ratio"),
             tracker.budget.left(objective),
         );
     }
     inputs
+}
+
+/// The name of an objective: that of its SLO, with percentile and response time where the SLO has several.
+fn named(objective: &Objective, all: &[Objective]) -> String {
+    let alone = all.iter().filter(|other| other.slo == objective.slo).count() == 1;
+    if alone {
+        return objective.slo.clone();
+    }
+    let milliseconds = objective.response_time_seconds * 1000.0;
+    let load = objective
+        .throughput_per_second
+        .map_or_else(String::new, |load| format!("_at_{:.0}", load * 60.0));
+    format!(
+        "{}_p{}_{milliseconds}ms{load}",
+        objective.slo,
+        objective.percentile * 100.0
+    )
 }
 
 fn summary(facts: &Facts<'_>) -> String {
@@ -119,10 +152,12 @@ fn summary(facts: &Facts<'_>) -> String {
         std::cmp::Ordering::Less => format!("Scale in from {} to {}", facts.current, counted(facts.replicas)),
         std::cmp::Ordering::Equal => format!("Keep {}", counted(facts.replicas)),
     };
-    format!("{change}{}: {}.", size(facts), reason(facts))
+    format!("{change}{}: {}.", size(facts), reason::reason(facts))
 }
 
-fn counted(replicas: u32) -> String {
+/// Replicas in words.
+#[must_use]
+pub fn counted(replicas: u32) -> String {
     format!("{replicas} {}", if replicas == 1 { "replica" } else { "replicas" })
 }
 
@@ -132,83 +167,4 @@ fn size(facts: &Facts<'_>) -> String {
         .and_then(|name| facts.containers.get(name))
         .and_then(|resources| resources.cpu_request);
     request.map_or_else(String::new, |Cores(cores)| format!(" of {:.0}m CPU", cores * 1000.0))
-}
-
-fn reason(facts: &Facts<'_>) -> String {
-    let load = facts.context.model.forecast.present();
-    match (facts.state, facts.bound) {
-        (ModelState::MetricsMissing, _) => "metrics stopped arriving and nothing is scaled in blind".to_owned(),
-        (ModelState::Unattainable, _) => {
-            "two scale-outs did not bring the latency down, so no more is spent".to_owned()
-        }
-        (ModelState::Drift, Bound::State) => "the application changed and is being learnt anew".to_owned(),
-        (ModelState::Learning, Bound::State) => "too little is known yet to run on less".to_owned(),
-        (_, Bound::State) if facts.context.without_cpu().is_some() => without_cpu(facts),
-        (_, Bound::Limit) => format!("the declared bounds decide at {load:.1} requests/s"),
-        (_, Bound::State) if facts.violated => "the objective does not hold at present".to_owned(),
-        (_, Bound::Use) => format!("the requests must cover the CPU that {load:.1} requests/s use"),
-        (_, Bound::Memory) => "memory is raised at once, before the kernel kills".to_owned(),
-        (_, Bound::Knee) => format!("at {load:.1} requests/s the CPU limit leaves just room for bursts"),
-        (_, Bound::Forecast) => forecast_reason(facts, load),
-        (_, bound) => latency_reason(facts, bound, load),
-    }
-}
-
-fn without_cpu(facts: &Facts<'_>) -> String {
-    let seconds = facts.context.without_cpu().unwrap_or(0.0);
-    format!("the CPU in use has not been told for {seconds:.0} s and nothing shrinks on an old figure")
-}
-
-fn forecast_reason(facts: &Facts<'_>, load: f64) -> String {
-    let high = facts.need.map_or(load, |need| need.foreseen);
-    let horizon = facts.context.model.horizon_seconds(facts.context.settings);
-    format!("{load:.1} requests/s may become {high:.1} within {horizon:.0} s")
-}
-
-fn latency_reason(facts: &Facts<'_>, bound: Bound, load: f64) -> String {
-    let safe = facts.need.map_or(0.0, |need| need.size.safe);
-    let word = if bound == Bound::Latency {
-        "the objectives hold"
-    } else {
-        "it is safe"
-    };
-    format!(
-        "at {load:.1} requests/s {word} up to {:.0}% of the CPU request",
-        safe * 100.0
-    )
-}
-
-/// What one replica fewer would have meant.
-fn next_smaller(facts: &Facts<'_>) -> String {
-    let (Some(need), Some(work)) = (facts.need, facts.context.work) else {
-        return String::new();
-    };
-    if facts.replicas <= 1 {
-        return String::new();
-    }
-    let fewer = facts.replicas - 1;
-    let used = work.idle + work.per_request * need.load.high / f64::from(fewer);
-    let utilisation = used / need.size.request.max(1e-6);
-    let model = facts.context.model;
-    let worst = facts
-        .context
-        .objectives
-        .iter()
-        .zip(&model.trackers)
-        .filter_map(|(objective, tracker)| {
-            let shape = model.shape(objective, facts.context.settings)?;
-            let bound = tracker.fit?.predict(utilisation, &shape) * tracker.conformal.factor();
-            Some((bound / objective.response_time_seconds, bound, objective))
-        });
-    let saved = need.size.request * 1000.0;
-    worst.max_by(|a, b| a.0.total_cmp(&b.0)).map_or_else(String::new, |(_, bound, objective)| {
-        format!(
-            "{} would save {saved:.0}m CPU and run at {:.0}% of the request, p{:.0} up to {:.0} ms against {:.0} ms.",
-            counted(fewer),
-            utilisation * 100.0,
-            objective.percentile * 100.0,
-            bound * 1000.0,
-            objective.response_time_seconds * 1000.0
-        )
-    })
 }

@@ -87,7 +87,6 @@ impl Planner {
         self.react(context, violated, need.as_ref(), current);
         let state = context.state(self.reaction.unattainable());
         let (replicas, bound) = self.replicas(context, state, violated, need.as_ref(), current);
-        let bound = if raised { Bound::Memory } else { bound };
         self.replicas = Some(replicas);
         self.state = Some(state);
         let containers = self.containers(context);
@@ -100,6 +99,8 @@ impl Planner {
             need,
             containers,
             violated,
+            raised,
+            caution,
         })
     }
 

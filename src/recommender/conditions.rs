@@ -41,11 +41,8 @@ pub fn update(managed: &mut Managed, facts: &Facts<'_>) {
     put("HorizontalPodAutoscaler", horizontal(facts));
     put("Conflict", conflict(facts));
     put("Capped", capped(facts));
-    put("Extrapolated", flag(facts, Flag::Extrapolated, "Extrapolated"));
-    put(
-        "ThroughputExceeded",
-        flag(facts, Flag::ThroughputExceeded, "ThroughputExceeded"),
-    );
+    put("Extrapolated", extrapolated(facts));
+    put("ThroughputExceeded", exceeded(facts));
     let wished = conditions::find(&list, "Injection").filter(|injection| injection.is_true());
     managed.convergence.injected_since = wished.map(|injection| injection.last_transition_time.0.as_second() as f64);
     managed.conditions = list;
@@ -225,7 +222,31 @@ fn conflict(facts: &Facts<'_>) -> Option<Condition> {
     ))
 }
 
-fn flag(facts: &Facts<'_>, flag: Flag, name: &str) -> Option<Condition> {
+fn extrapolated(facts: &Facts<'_>) -> Option<Condition> {
+    let message = format!(
+        "the declared throughput of {} queries per minute is far beyond the highest load seen, {}",
+        per_minute(facts, "most_declared_load_per_second"),
+        per_minute(facts, "highest_load_per_second")
+    );
+    flag(facts, Flag::Extrapolated, "Extrapolated", message)
+}
+
+fn exceeded(facts: &Facts<'_>) -> Option<Condition> {
+    let message = format!(
+        "the live load of {} queries per minute is above the declared throughput of {}",
+        per_minute(facts, "load_per_second"),
+        per_minute(facts, "least_declared_load_per_second")
+    );
+    flag(facts, Flag::ThroughputExceeded, "ThroughputExceeded", message)
+}
+
+/// An input of the decision that is a load, in queries per minute.
+fn per_minute(facts: &Facts<'_>, input: &str) -> String {
+    let load = facts.decision.explanation.inputs.get(input);
+    load.map_or_else(|| "unknown".to_owned(), |load| format!("{:.0}", load * 60.0))
+}
+
+fn flag(facts: &Facts<'_>, flag: Flag, name: &str, message: String) -> Option<Condition> {
     let raised = facts.decision.flags.contains(&flag);
-    raised.then(|| Condition::new(name, true, name, facts.decision.explanation.summary.clone(), facts.now))
+    raised.then(|| Condition::new(name, true, name, message, facts.now))
 }
