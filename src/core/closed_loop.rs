@@ -343,17 +343,19 @@ fn several_objectives_of_one_slo_each_have_their_budget() {
 
 #[test]
 fn every_state_is_told_with_its_numbers() {
-    let (mut toy, mut advisor) = (Toy::new(4, 200.0), advisor(vec![objective()]));
+    let (mut toy, mut advisor) = (Toy::new(8, 200.0), advisor(vec![objective()]));
     let learning = toy.steps(&mut advisor, 3).explanation.summary;
     assert!(
         learning.contains("of 8 samples") && learning.contains("of 300 requests"),
         "{learning}"
     );
     toy.steps(&mut advisor, 120);
+    toy.load = 60.0;
     toy.template = "b".into();
     let drift = toy.step(&mut advisor).explanation.summary;
     assert!(drift.contains("changed 0 s ago"), "{drift}");
-    toy.steps(&mut advisor, 60);
+    toy.load = 200.0;
+    toy.steps(&mut advisor, 80);
     toy.elsewhere = 0.5;
     let told = (0..60).map(|_| toy.step(&mut advisor)).collect::<Vec<_>>();
     let given_up = told.iter().find(|one| one.state == ModelState::Unattainable).unwrap();

@@ -124,14 +124,23 @@ pub fn beyond(objective: &Objective, times: f64) -> f64 {
     (allowed * times).min(allowed + 0.5 * (1.0 - allowed))
 }
 
-/// Counts of `histogram` against `objective`.
+/// Counts of `histogram` against `objective`; what no edge decides is counted by what is likely.
 #[must_use]
 pub fn count(histogram: &Histogram, objective: &Objective) -> Counts {
     let exceedance = histogram.exceedance(objective.response_time_seconds);
     Counts {
         requests: exceedance.total as f64,
-        exceeding: exceedance.exceeding as f64,
+        exceeding: exceedance.exceeding as f64 + exceedance.likely * exceedance.undecided as f64,
     }
+}
+
+/// Counts of `histogram` against `objective` at best and at worst: they differ by what no edge decides.
+fn extremes(histogram: &Histogram, objective: &Objective) -> [Counts; 2] {
+    let exceedance = histogram.exceedance(objective.response_time_seconds);
+    [0, exceedance.undecided].map(|more| Counts {
+        requests: exceedance.total as f64,
+        exceeding: (exceedance.exceeding + more) as f64,
+    })
 }
 
 /// The last five minutes of one Deployment, window by window.
@@ -166,10 +175,16 @@ impl Recent {
     }
 
     fn first_verdict(&self, objective: &Objective, dispersion: f64) -> Verdict {
-        let mut sum = Counts::default();
+        let mut sums = [Counts::default(); 2];
         for (_, histogram) in self.windows.iter().rev() {
-            sum.add(count(histogram, objective).scaled(1.0 / dispersion));
-            let verdict = sum.verdict(allowed(objective));
+            let counts = extremes(histogram, objective);
+            for (sum, counts) in sums.iter_mut().zip(counts) {
+                sum.add(counts.scaled(1.0 / dispersion));
+            }
+            // What the best and the worst case do not agree upon is not known.
+            let best = sums[0].verdict(allowed(objective));
+            let agreed = sums[0] == sums[1] || sums[1].verdict(allowed(objective)) == best;
+            let verdict = if agreed { best } else { Verdict::Unknown };
             if verdict != Verdict::Unknown {
                 return verdict;
             }
@@ -299,11 +314,31 @@ mod tests {
 
     #[test]
     fn several_times_what_is_allowed_can_be_exceeded() {
-        let beyond = |percentile: f64, times: f64| super::beyond(&Objective { percentile, ..p99() }, times);
-        assert!((beyond(0.99, 5.0) - 0.05).abs() < 1e-9);
+        let share = |percentile: f64, times: f64| beyond(&Objective { percentile, ..p99() }, times);
+        assert!((share(0.99, 5.0) - 0.05).abs() < 1e-9);
         for percentile in [0.5, 0.75, 0.9] {
-            assert!(beyond(percentile, 8.0) < 1.0 && beyond(percentile, 8.0) > 1.0 - percentile);
+            assert!(share(percentile, 8.0) < 1.0 && share(percentile, 8.0) > 1.0 - percentile);
         }
+    }
+
+    #[test]
+    fn without_an_edge_at_the_objective_nothing_is_sure() {
+        let verdict = |upper_bounds_seconds: [f64; 2], counts: [u64; 3]| {
+            let mut recent = Recent::default();
+            let counts = counts.to_vec();
+            recent.add(
+                15.0,
+                &Histogram {
+                    upper_bounds_seconds: upper_bounds_seconds.into(),
+                    counts,
+                },
+            );
+            recent.verdict(&p99())
+        };
+        assert_eq!(verdict([0.09, 0.11], [2000, 100, 0]), Verdict::Unknown);
+        assert_eq!(verdict([0.09, 0.11], [2000, 1, 0]), Verdict::Met);
+        assert_eq!(verdict([0.09, 0.11], [2000, 0, 100]), Verdict::Violated);
+        assert_eq!(verdict([0.1, 0.11], [2000, 100, 0]), Verdict::Violated);
     }
 
     #[test]

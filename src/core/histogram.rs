@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 /// Relative distance within which an edge counts as the one that was asked for (text round trips of floats).
 const SAME_EDGE: f64 = 1e-6;
+/// Part of the last, infinite bucket that is taken to lie above a response time in it.
+const UNKNOWN: f64 = 0.5;
+/// Part of the edges that two ladders must have in common to be added up over those alone.
+const ALIKE: f64 = 0.5;
 
 /// Counts of response times by bucket, not cumulative.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,14 +19,16 @@ pub struct Histogram {
 }
 
 /// How many requests took longer than a response time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exceedance {
     /// All requests.
     pub total: u64,
-    /// Those that took longer.
+    /// Those that surely took longer.
     pub exceeding: u64,
-    /// Whether a bucket edge lies exactly at the response time. Otherwise all of its bucket counts as longer.
-    pub exact: bool,
+    /// Those of the bucket that holds the response time, where no edge lies exactly there: nobody can say.
+    pub undecided: u64,
+    /// The share of those that took longer if response times are spread evenly over the bucket's logarithm, 0 to 1.
+    pub likely: f64,
 }
 
 impl Histogram {
@@ -61,8 +67,9 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
-    /// Adds the counts of `other`. Where the bounds differ its counts go to the buckets that hold their upper bounds, so
-    /// that no request becomes faster than it was.
+    /// Adds the counts of `other`. Of ladders that hardly differ, such as those of pods from before and after an objective,
+    /// the edges that both have are kept, so that no request is told on the wrong side of one. Otherwise its counts go to
+    /// the buckets that hold their upper bounds, so that no request becomes faster than it was.
     pub fn merge(&mut self, other: &Self) {
         if self.counts.is_empty() {
             *self = other.clone();
@@ -72,13 +79,36 @@ impl Histogram {
                 .zip(&other.counts)
                 .for_each(|(mine, theirs)| *mine += theirs);
         } else {
-            for (index, &count) in other.counts.iter().enumerate() {
-                let bound = other.upper_bounds_seconds.get(index).copied().unwrap_or(f64::INFINITY);
-                let bucket = self
-                    .upper_bounds_seconds
-                    .partition_point(|&mine| mine * (1.0 + SAME_EDGE) < bound);
-                self.counts[bucket] += count;
+            let common = self.common(other);
+            if common.len() as f64 >= ALIKE * self.upper_bounds_seconds.len() as f64 {
+                let mut sum = Self::empty(common.into());
+                sum.add_upwards(self);
+                *self = sum;
             }
+            self.add_upwards(other);
+        }
+    }
+
+    /// The edges that both have.
+    fn common(&self, other: &Self) -> Vec<f64> {
+        let theirs = &other.upper_bounds_seconds;
+        let has = |mine: f64| {
+            let index = theirs.partition_point(|&bound| bound < mine * (1.0 - SAME_EDGE));
+            theirs
+                .get(index)
+                .is_some_and(|&bound| bound <= mine * (1.0 + SAME_EDGE))
+        };
+        let mine = self.upper_bounds_seconds.iter().copied();
+        mine.filter(|&bound| has(bound)).collect()
+    }
+
+    fn add_upwards(&mut self, other: &Self) {
+        for (index, &count) in other.counts.iter().enumerate() {
+            let bound = other.upper_bounds_seconds.get(index).copied().unwrap_or(f64::INFINITY);
+            let bucket = self
+                .upper_bounds_seconds
+                .partition_point(|&mine| mine * (1.0 + SAME_EDGE) < bound);
+            self.counts[bucket] += count;
         }
     }
 
@@ -103,19 +133,35 @@ impl Histogram {
         }
     }
 
-    /// How many requests took longer than `response_time_seconds`. Without an edge there, its whole bucket counts as longer.
+    /// How many requests took longer than `response_time_seconds`. Without an edge there, those of its bucket are undecided.
     #[must_use]
     pub fn exceedance(&self, response_time_seconds: f64) -> Exceedance {
         let limit = response_time_seconds * (1.0 + SAME_EDGE);
         let within = self.upper_bounds_seconds.partition_point(|&bound| bound <= limit);
         let exact = within > 0 && self.upper_bounds_seconds[within - 1] >= response_time_seconds * (1.0 - SAME_EDGE);
-        let total = self.total();
-        let inside: u64 = self.counts.iter().take(within).sum();
+        let beyond = |from: usize| self.counts.iter().skip(from).sum::<u64>();
+        let undecided = if exact { 0 } else { beyond(within) - beyond(within + 1) };
         Exceedance {
-            total,
-            exceeding: total - inside,
-            exact,
+            total: self.total(),
+            exceeding: beyond(within) - undecided,
+            undecided,
+            likely: self.part_above(within, response_time_seconds),
         }
+    }
+
+    /// The part of a bucket that lies above `seconds` within it.
+    fn part_above(&self, bucket: usize, seconds: f64) -> f64 {
+        let bounds = &self.upper_bounds_seconds;
+        let Some(&upper) = bounds.get(bucket) else {
+            return UNKNOWN;
+        };
+        let lower = if bucket == 0 { 0.0 } else { bounds[bucket - 1] };
+        let part = if lower > 0.0 {
+            (upper / seconds).ln() / (upper / lower).ln()
+        } else {
+            1.0 - seconds / upper
+        };
+        part.clamp(0.0, 1.0)
     }
 
     /// The response time in seconds that the share `percentile` (0 to 1) of requests did not exceed, interpolated
@@ -181,31 +227,17 @@ mod tests {
     #[test]
     fn an_edge_at_the_response_time_counts_exactly() {
         let histogram = Histogram::from_cumulative(&[(0.05, 90), (0.1, 99), (0.2, 99), (f64::INFINITY, 100)]);
-        assert_eq!(
-            histogram.exceedance(0.1),
-            Exceedance {
-                total: 100,
-                exceeding: 1,
-                exact: true
-            }
-        );
-        assert_eq!(
-            histogram.exceedance(0.15),
-            Exceedance {
-                total: 100,
-                exceeding: 1,
-                exact: false
-            }
-        );
-        assert_eq!(
-            histogram.exceedance(0.07),
-            Exceedance {
-                total: 100,
-                exceeding: 10,
-                exact: false
-            }
-        );
-        assert_eq!(histogram.exceedance(0.01).exceeding, 100);
+        let told = |seconds: f64| {
+            let exceedance = histogram.exceedance(seconds);
+            (exceedance.total, exceedance.exceeding, exceedance.undecided)
+        };
+        assert_eq!(told(0.1), (100, 1, 0));
+        assert_eq!(told(0.15), (100, 1, 0));
+        assert_eq!(told(0.07), (100, 1, 9));
+        assert_eq!(told(0.01), (100, 10, 90));
+        assert_eq!(told(5.0), (100, 0, 1));
+        let likely = histogram.exceedance(0.05 * 2.0_f64.sqrt()).likely;
+        assert!((likely - 0.5).abs() < 1e-9, "{likely}");
     }
 
     #[test]
@@ -222,6 +254,22 @@ mod tests {
         let mut coarse = Histogram::empty([0.1, 1.0].into());
         coarse.merge(&Histogram::from_cumulative(&[(0.05, 1), (0.2, 3), (f64::INFINITY, 4)]));
         assert_eq!(coarse.counts, vec![1, 2, 1]);
+    }
+
+    #[test]
+    fn pods_without_an_edge_leave_undecided_what_others_decide() {
+        let mut new = Histogram::from_cumulative(&[(0.08, 80), (0.1, 100), (0.12, 100), (f64::INFINITY, 100)]);
+        let old = Histogram::from_cumulative(&[(0.08, 80), (0.12, 100), (f64::INFINITY, 100)]);
+        let mut first = old.clone();
+        first.merge(&new);
+        new.merge(&old);
+        for both in [first, new] {
+            let exceedance = both.exceedance(0.1);
+            assert_eq!(
+                (exceedance.total, exceedance.exceeding, exceedance.undecided),
+                (200, 0, 40)
+            );
+        }
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Compliance {
     pub recent_requests: u64,
     /// Requests of those that took longer than the response time.
     pub recent_exceeding: u64,
+    /// Requests of those of which nobody can say, because pods from before the objective have no edge at its response time.
+    pub recent_undecided: u64,
     /// The observed latency in seconds at the objective's percentile over those minutes; `None` without requests.
     pub recent_latency_seconds: Option<f64>,
     /// Share of requests within the response time over the last hour (older ones fade), 0 to 1; `None` without requests.
@@ -97,6 +99,7 @@ pub(super) fn compliance(model: &Model, objectives: &[Objective]) -> Vec<Complia
                 verdict: model.recent.sober_verdict(objective, tracker.dispersion()),
                 recent_requests: exceedance.total,
                 recent_exceeding: exceedance.exceeding,
+                recent_undecided: exceedance.undecided,
                 recent_latency_seconds: recent.quantile(objective.percentile),
                 compliance: (kept.requests > 0.0).then(|| 1.0 - kept.share()),
                 error_budget_left: tracker.budget.left(objective),

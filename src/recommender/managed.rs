@@ -9,6 +9,7 @@ use super::subjects::{Matched, desired_replicas};
 use crate::api::RecommendationStatus;
 use crate::api::conditions::{self, Condition};
 use crate::core::decision::{Bounds, Decision, ModelState};
+use crate::core::evidence;
 use crate::core::objective::Objective;
 use crate::core::observation::{Observation, PodPhase, Resources};
 use crate::core::units::{Bytes, Cores};
@@ -122,9 +123,9 @@ impl Managed {
     /// Takes in a window.
     pub fn observe(&mut self, observation: Observation, scrape_failures: Vec<(String, String)>) {
         for (objective, counted) in self.objectives.iter().zip(&mut self.counted) {
-            let exceedance = observation.latency.exceedance(objective.response_time_seconds);
-            counted.requests += exceedance.total;
-            counted.exceeding += exceedance.exceeding;
+            let counts = evidence::count(&observation.latency, objective);
+            counted.requests += counts.requests as u64;
+            counted.exceeding += counts.exceeding.round() as u64;
         }
         let scraped = || observation.pods.iter().filter(|pod| pod.scraped);
         if scraped().next().is_some() {

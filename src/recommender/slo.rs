@@ -226,6 +226,13 @@ impl Selected<'_> {
             .collect();
         if !violated.is_empty() {
             Condition::new("Met", false, "Violated", violated.join("; "), now)
+        } else if let Some((name, kept)) = all.iter().find(|(_, kept)| undecided(kept)) {
+            let message = format!(
+                "{name}: {} of {} requests cannot be told to be within {} s or not: pods from before the objective count no \
+                 edge there; replace them to know",
+                kept.recent_undecided, kept.recent_requests, kept.objective.response_time_seconds
+            );
+            Condition::new("Met", ConditionStatus::Unknown, "Undecided", message, now)
         } else if all.is_empty() || all.iter().any(|(_, kept)| kept.verdict == Verdict::Unknown) {
             Condition::new(
                 "Met",
@@ -257,6 +264,11 @@ impl Selected<'_> {
             .filter_map(|kept| kept.compliance)
             .min_by(f64::total_cmp)
     }
+}
+
+/// Whether nothing can be said of an objective for want of an edge at its response time.
+fn undecided(kept: &Compliance) -> bool {
+    kept.verdict == Verdict::Unknown && kept.recent_undecided > 0
 }
 
 #[cfg(test)]

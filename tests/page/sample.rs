@@ -211,6 +211,7 @@ fn compliance(objective: Objective, verdict: Verdict, share: Option<f64>, left: 
         verdict,
         recent_requests: if share.is_some() { 2160 } else { 0 },
         recent_exceeding: 3,
+        recent_undecided: 0,
         recent_latency_seconds: share.map(|_| 0.0874),
         compliance: share,
         error_budget_left: left,
