@@ -37,9 +37,12 @@ test: tools-test ## everything that can be tested; cases on a real control plane
 
 ##@ Measure
 
+# `make bench PROFILE=dist` measures what the image carries: minutes more of building, and smaller code that is somewhat slower.
+BENCH_PROFILE = $(if $(PROFILE),--profile $(PROFILE))
+
 .PHONY: bench
-bench: ## speed of admission, of the exposition parser and of a decision cycle, as tables
-	cargo bench --locked --bench exposition --bench cycle --bench admission
+bench: ## speed of admission, of the exposition parser and of a decision cycle, and the plan for more, as tables
+	cargo bench --locked $(BENCH_PROFILE) --bench exposition --bench cycle --bench scale --bench admission
 
 .PHONY: bench-control
 bench-control: ## the controllers against each other on recorded and made load; ARGS="--full", "--trace FILE --scale X", "--help"
@@ -50,6 +53,12 @@ footprint: ## size of the image's binary, start to ready, and idle memory
 	$(call DIST)
 	cargo build --release --locked -p valence-playground
 	.ci/footprint.py
+
+.PHONY: build-time
+build-time: ## a clean build of the image's binary, timed; everything is downloaded before
+	cargo fetch --locked
+	@rm -rf target/clean && begun=$$(date +%s) && $(call DIST,--target-dir target/clean) && \
+		echo "clean release build: $$(($$(date +%s) - begun)) s on $$(nproc) cores" && rm -rf target/clean
 
 .PHONY: soak
 soak: ## a day of churn in a few minutes, with flat memory

@@ -4,7 +4,7 @@
     make footprint
 
 OPERATOR names another binary to measure. Prints its size, the time from its start to /readyz answering 200 (median of 7 starts, the first of
-which issues the certificates), and the resident memory half a minute later with nothing to do.
+which issues the certificates), and the resident memory half a minute later with nothing to do. Fails where one of them is more than it must be.
 """
 
 import http.client
@@ -21,6 +21,9 @@ OPERATOR = pathlib.Path(os.environ.get("OPERATOR", ROOT / "target/dist/valence")
 PLAYGROUND = ROOT / "target/release/playground"
 ADDRESS = "127.233.7.1"
 STARTS = 7
+MOST_MEGABYTES = 15
+MOST_MILLISECONDS = 300
+MOST_RESIDENT_MEGABYTES = 20
 MANIFESTS = ["deploy/crds/servicelevelobjectives.yaml", "deploy/crds/recommendations.yaml", "deploy/base/namespace.yaml",
              "deploy/base/webhook.yaml"]
 
@@ -80,8 +83,14 @@ def resident_megabytes(process, key):
     return int(next(line for line in status.splitlines() if line.startswith(key)).split()[1]) * 1024 / 1e6
 
 
+def bound(what, measured, shown, unit, most, note=""):
+    print(f"{what:<17} {shown:>8} {unit} (must be <= {most}{note})")
+    return [] if measured <= most else [f"{what}: {measured} {unit}, must be <= {most}"]
+
+
 def main():
-    print(f"binary            {OPERATOR.stat().st_size / 1e6:8.1f} MB (must be <= 15)")
+    size = OPERATOR.stat().st_size / 1e6
+    broken = bound("binary", size, f"{size:.2f}", "MB", MOST_MEGABYTES)
     with tempfile.TemporaryDirectory() as folder:
         cluster, kubeconfig = playground(folder)
         try:
@@ -91,14 +100,18 @@ def main():
                 times.append(took * 1000)
                 stop(process)
             shown = ", ".join(f"{took:.0f}" for took in times)
-            print(f"start to ready    {statistics.median(times):8.0f} ms (must be <= 300; {shown})")
+            median = statistics.median(times)
+            broken += bound("start to ready", median, f"{median:.0f}", "ms", MOST_MILLISECONDS, f"; {shown}")
             process, _ = start(kubeconfig)
             time.sleep(30)
             parts = f"{resident_megabytes(process, 'RssFile:'):.1f} of them the binary's and its libraries' own pages"
-            print(f"resident, idle    {resident_megabytes(process, 'VmRSS:'):8.1f} MB (must be <= 20; {parts})")
+            resident = resident_megabytes(process, "VmRSS:")
+            broken += bound("resident, idle", resident, f"{resident:.1f}", "MB", MOST_RESIDENT_MEGABYTES, f"; {parts}")
             stop(process)
         finally:
             stop(cluster)
+    if broken:
+        raise SystemExit("\n".join(broken))
 
 
 if __name__ == "__main__":
