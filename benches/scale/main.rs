@@ -1,143 +1,111 @@
 //! A simulation of 100,000 pods: their scrapes and models shared by several replicas, by rendezvous hashing.
 //!
-//! What one replica can carry is measured by `benches/cycle`; this says how evenly the work falls, and what happens when
-//! replicas come and go. See docs/scale.md.
+//! What one replica can carry is measured by `benches/cycle`; this says how evenly the work falls, what it costs, and what
+//! happens in an hour in which replicas come and go. See docs/scale.md.
 
 #![allow(clippy::print_stdout, missing_docs)]
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+mod cost;
+mod hour;
+mod sharding;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
-
-const PODS: usize = 100_000;
-const INTERVAL_SECONDS: f64 = 15.0;
-
-/// What the work costs, as `benches/cycle` measured it; see docs/performance.md.
-struct Cost {
-    scrape_cpu_seconds: f64,
-    decision_cpu_seconds: f64,
-    pod_bytes: f64,
-    model_bytes: f64,
-}
-
-impl Cost {
-    /// From SCRAPE_MICROSECONDS and the like, where they are set.
-    fn from_environment() -> Self {
-        let number = |name: &str, usual: f64| {
-            std::env::var(name)
-                .ok()
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(usual)
-        };
-        Self {
-            scrape_cpu_seconds: number("SCRAPE_MICROSECONDS", 150.0) * 1e-6,
-            decision_cpu_seconds: number("DECISION_MICROSECONDS", 200.0) * 1e-6,
-            pod_bytes: number("POD_BYTES", 2_300.0),
-            model_bytes: number("MODEL_BYTES", 50_000.0),
-        }
-    }
-}
-
-/// A Deployment: a unique identifier and how many pods it has.
-struct Deployment {
-    unique: u64,
-    pods: usize,
-}
-
-/// What one replica carries.
-#[derive(Clone, Copy, Default)]
-struct Load {
-    deployments: usize,
-    pods: usize,
-}
-
-impl Load {
-    fn cores(self, cost: &Cost) -> f64 {
-        (self.pods as f64 * cost.scrape_cpu_seconds + self.deployments as f64 * cost.decision_cpu_seconds)
-            / INTERVAL_SECONDS
-    }
-
-    fn megabytes(self, cost: &Cost) -> f64 {
-        (self.pods as f64 * cost.pod_bytes + self.deployments as f64 * cost.model_bytes) / 1e6
-    }
-}
+use cost::{Cost, Load};
+use sharding::{Deployment, PODS, deployments, owner};
 
 fn main() {
     let (cost, deployments) = (Cost::from_environment(), deployments());
     println!(
-        "{PODS} pods in {} Deployments, the largest has {}",
+        "{PODS} pods in {} Deployments, the largest has {}; every replica caches all of them: {:.0} MB with the program",
         deployments.len(),
-        deployments[0].pods
+        deployments[0].pods,
+        cost.common_megabytes(deployments.len())
     );
+    shares(&cost, &deployments);
+    println!();
+    an_hour(&cost, &deployments);
+}
+
+fn shares(cost: &Cost, deployments: &[Deployment]) {
     println!(
-        "{:>8} {:>12} {:>12} {:>10} {:>12} {:>14} {:>14} {:>14}",
+        "{:>8} {:>11} {:>11} {:>11} {:>12} {:>8} {:>9} {:>10} {:>14} {:>14} {:>13}",
         "replicas",
         "pods, mean",
         "pods, most",
         "unevenness",
         "cores, most",
-        "MB, most",
+        "own MB",
+        "all MB",
+        "read MB/s",
         "moved by join",
-        "moved by loss"
+        "moved by loss",
+        "EUR a month"
     );
     for replicas in [1, 4, 8, 10, 12, 16, 24] {
-        let shared = share(&deployments, &(0..replicas).collect::<Vec<_>>());
-        let most = shared.iter().copied().max_by_key(|load| load.pods).unwrap_or_default();
+        let loads = share(deployments, &(0..replicas).collect::<Vec<_>>());
+        let most = loads.into_iter().max_by_key(|load| load.pods).unwrap_or_default();
         let mean = PODS as f64 / replicas as f64;
+        let (cores, own) = (cost.cores(most), cost.own_megabytes(most));
+        let megabytes = own + cost.common_megabytes(deployments.len());
         println!(
-            "{replicas:>8} {mean:>12.0} {:>12} {:>9.2}x {:>12.2} {:>14.0} {:>13.1}% {:>13.1}%",
+            "{replicas:>8} {mean:>11.0} {:>11} {:>10.2}x {cores:>12.2} {own:>8.0} {megabytes:>9.0} {:>10.1} {:>14} {:>14} {:>13.0}",
             most.pods,
             most.pods as f64 / mean,
-            most.cores(&cost),
-            most.megabytes(&cost),
-            moved(&deployments, replicas, replicas + 1) * 100.0,
-            moved(&deployments, replicas, replicas - 1) * 100.0,
+            cost.bytes_per_second(most) / 1e6,
+            percent(moved(deployments, replicas, replicas + 1)),
+            // Of one nobody is left to whom anything could move.
+            (replicas > 1)
+                .then(|| moved(deployments, replicas, replicas - 1))
+                .map_or("all wait".to_owned(), percent),
+            cost.monthly(replicas as usize, cores, megabytes),
         );
     }
 }
 
-/// Deployments of sizes as clusters have them: most are small, a few have hundreds of pods.
-fn deployments() -> Vec<Deployment> {
-    let mut random = StdRng::seed_from_u64(7);
-    let mut left = PODS;
-    let mut deployments = Vec::new();
-    while left > 0 {
-        let uniform: f64 = random.random_range(1e-4..1.0);
-        let pods = ((2.0 * uniform.powf(-0.8)) as usize).clamp(1, 500).min(left);
-        left -= pods;
-        deployments.push(Deployment {
-            unique: random.random(),
-            pods,
-        });
+fn an_hour(cost: &Cost, deployments: &[Deployment]) {
+    println!("an hour of replicas that come and go, a window of each Deployment every 15 s:");
+    println!(
+        "{:<40} {:>8} {:>7} {:>9} {:>10} {:>7} {:>11} {:>10} {:>9} {:>12}",
+        "", "replicas", "moved", "a second", "unscraped", "twice", "unmeasured", "forgotten", "silence", "cores, most"
+    );
+    let parts = hour::run(deployments);
+    for ((_, what), part) in hour::EVENTS.iter().zip(&parts) {
+        println!(
+            "{what:<40} {:>8} {:>7} {:>9} {:>10} {:>7} {:>11} {:>10} {:>7} s {:>12.2}",
+            part.replicas,
+            part.moved,
+            part.moved_at_once,
+            part.unscraped,
+            part.twice,
+            part.unmeasured,
+            part.forgotten,
+            part.silence,
+            cost.cores(part.most),
+        );
     }
-    deployments.sort_by_key(|deployment| std::cmp::Reverse(deployment.pods));
-    deployments
+    let windows: usize = parts.iter().map(|part| part.windows).sum();
+    let unmeasured: usize = parts.iter().map(|part| part.unmeasured).sum();
+    println!(
+        "{unmeasured} of {windows} windows were measured by nobody: {}",
+        percent(unmeasured as f64 / windows as f64)
+    );
 }
 
-/// The replica whose hash with the Deployment is highest; only what a replica gains or loses ever moves.
-fn owner(deployment: &Deployment, replicas: &[usize]) -> usize {
-    let weight = |replica: &&usize| {
-        let mut hasher = DefaultHasher::new();
-        (deployment.unique, **replica).hash(&mut hasher);
-        hasher.finish()
-    };
-    replicas.iter().max_by_key(weight).copied().unwrap_or_default()
+fn percent(share: f64) -> String {
+    format!("{:.2}%", share * 100.0)
 }
 
-fn share(deployments: &[Deployment], replicas: &[usize]) -> Vec<Load> {
+fn share(deployments: &[Deployment], replicas: &[u64]) -> Vec<Load> {
     let mut loads = vec![Load::default(); replicas.len()];
     for deployment in deployments {
-        let load = &mut loads[owner(deployment, replicas)];
-        load.deployments += 1;
-        load.pods += deployment.pods;
+        let place = owner(deployment, replicas).and_then(|owner| replicas.iter().position(|one| *one == owner));
+        loads[place.unwrap_or_default()].add(deployment);
     }
     loads
 }
 
 /// Share of the pods that change hands when there are `after` replicas and no longer `before`.
-fn moved(deployments: &[Deployment], before: usize, after: usize) -> f64 {
-    let (before, after): (Vec<_>, Vec<_>) = ((0..before).collect(), (0..after.max(1)).collect());
+fn moved(deployments: &[Deployment], before: u64, after: u64) -> f64 {
+    let (before, after): (Vec<_>, Vec<_>) = ((0..before).collect(), (0..after).collect());
     let moving = deployments
         .iter()
         .filter(|deployment| owner(deployment, &before) != owner(deployment, &after));
