@@ -5,6 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
+use crate::dashboards;
 use crate::tools::{find, root, run};
 
 fn rules() -> Vec<Value> {
@@ -25,24 +26,53 @@ fn promtool_accepts_the_rules_and_their_tests_hold() {
     assert!(report.contains("SUCCESS"), "{report}");
 }
 
-/// Debian builds Prometheus without the discovery of Kubernetes: that part is left out of what is checked. The files of a
-/// pod's service account are another one here.
-#[test]
-fn promtool_accepts_the_configuration() {
-    let Some(promtool) = find("promtool") else { return };
-    let account = "/var/run/secrets/kubernetes.io/serviceaccount/";
-    let here = format!("{}/tests/install/", root().display());
-    let text = fs::read_to_string(root().join("deploy/prometheus/prometheus.yml")).unwrap();
-    let text = text.replace(&format!("{account}token"), &format!("{here}main.rs"));
-    let text = text.replace(&format!("{account}ca.crt"), &format!("{here}main.rs"));
+/// Checks a configuration. Debian builds Prometheus without the discovery of Kubernetes: that part is left out of what is
+/// checked. The files of a pod are another one here.
+fn accepted(promtool: &std::path::Path, name: &str, text: &str) -> Value {
+    let here = format!("{}/tests/install/main.rs", root().display());
+    let files =
+        ["serviceaccount/token", "serviceaccount/ca.crt"].map(|file| format!("/var/run/secrets/kubernetes.io/{file}"));
+    let mut text = text.replace("/var/run/secrets/history/token", &here);
+    for file in files {
+        text = text.replace(&file, &here);
+    }
     let mut configuration: Value = serde_saphyr::from_str(&text).unwrap();
     configuration["rule_files"] = serde_json::json!([root().join("deploy/alerts/rules.yml")]);
     for job in configuration["scrape_configs"].as_array_mut().unwrap() {
         assert!(job.as_object_mut().unwrap().remove("kubernetes_sd_configs").is_some());
     }
-    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("prometheus.json");
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::write(&file, configuration.to_string()).unwrap();
-    run(&promtool, &["check", "config", file.to_str().unwrap()]);
+    run(promtool, &["check", "config", file.to_str().unwrap()]);
+    configuration
+}
+
+#[test]
+fn promtool_accepts_the_configuration() {
+    let Some(promtool) = find("promtool") else { return };
+    let text = fs::read_to_string(root().join("deploy/prometheus/prometheus.yml")).unwrap();
+    let plain = accepted(&promtool, "prometheus.json", &text);
+    assert!(plain.get("remote_write").is_none());
+    // The recipe for a longer memory stands in it as comments.
+    let with_history = accepted(&promtool, "prometheus-history.json", &text.replace("\n#:", "\n"));
+    assert!(with_history["remote_read"][0]["url"].is_string());
+    let sent = with_history["remote_write"][0]["write_relabel_configs"][0]["regex"]
+        .as_str()
+        .unwrap();
+    let sent: Vec<&str> = sent.split('|').collect();
+    assert!(sent.contains(&"valence_.+"));
+    for (title, expression) in dashboards::expressions() {
+        let names = expression.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'));
+        let foreign: Vec<&str> = names
+            .filter(|name| {
+                ["envoy_", "kube_", "container_", "node_", "apiserver_"]
+                    .iter()
+                    .any(|start| name.starts_with(start))
+            })
+            .filter(|name| !sent.contains(name))
+            .collect();
+        assert!(foreign.is_empty(), "{title} reads {foreign:?}, which no history has");
+    }
 }
 
 #[test]
