@@ -109,6 +109,28 @@ fn open_metrics() {
 }
 
 #[test]
+fn nothing_follows_the_end() {
+    for exposition in ["requests 1\n# EOF", "requests 1\n# EOF\n", "requests 1\r\n# EOF\r\n"] {
+        assert_eq!(only(exposition).value, 1.0);
+    }
+    assert_eq!(reason(b"requests 1\n# EOF\nrequests 2\n"), (3, Reason::AfterEnd));
+    assert_eq!(reason(b"requests 1\n# EOF\n\n"), (3, Reason::AfterEnd));
+    assert_eq!(only("# EOF is near\n # EOF\nrequests 1\n").value, 1.0);
+}
+
+#[test]
+fn label_names_in_quotes() {
+    let sample = only("requests{ \"http.status\" = \"200\",\"le\"=\"0.5\",a=\"b\",\"odd\\\"{}=,\"=\"c\"} 1\n");
+    let names: Vec<_> = sample.labels.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["http.status", "le", "a", "odd\\\"{}=,"]);
+    assert_eq!(only("requests 1 # {\"trace.id\"=\"x\"} 1\n").value, 1.0);
+    assert_eq!(reason(b"requests{\"\"=\"b\"} 1\n"), (1, Reason::LabelName));
+    assert_eq!(reason(b"requests{\"a=\"b\"} 1\n"), (1, Reason::LabelName));
+    // A second name of the metric.
+    assert_eq!(reason(b"requests{\"requests\"} 1\n"), (1, Reason::LabelName));
+}
+
+#[test]
 fn crlf_comments_and_empty_lines() {
     let text = "# HELP requests {not a sample\r\n\r\n#\r\n \t\r\nrequests{a=\"b\"} 1\r\nrequests 2 \r\n";
     let samples = read(text.as_bytes(), FAMILIES, PREFIXES).unwrap();
@@ -210,6 +232,8 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
         Just("-"),
         Just("le"),
         Just("a=\"b\""),
+        Just("\"a.b\"="),
+        Just("# EOF\n"),
         Just("{a=\"b\"} 1\n"),
         Just(" 1\n"),
         Just("é"),
@@ -231,7 +255,8 @@ fn line() -> impl Strategy<Value = String> {
     ];
     let blank = "[ \t]{0,2}";
     let value = "([^\"\\\\\n\r]|\\\\\\\\|\\\\\"|\\\\n){0,8}";
-    let label = (blank, "[a-zA-Z_][a-zA-Z0-9_]{0,6}", blank, blank, value, blank)
+    let name_of_label = prop_oneof![3 => "[a-zA-Z_][a-zA-Z0-9_]{0,6}", 1 => "\"[a-z.{}=, \u{e9}]{1,6}\""];
+    let label = (blank, name_of_label, blank, blank, value, blank)
         .prop_map(|(a, name, b, c, value, d)| format!("{a}{name}{b}={c}\"{value}\"{d}"));
     let labels = (proptest::collection::vec(label, 0..7), any::<bool>()).prop_map(|(labels, comma)| {
         let comma = if comma && !labels.is_empty() { "," } else { "" };

@@ -16,6 +16,10 @@ pub fn parse(exposition: &[u8], families: &[&str], prefixes: &[&str]) -> Result<
     let mut lines: Vec<&[u8]> = exposition.split(|byte| *byte == b'\n').collect();
     let unfinished = lines.pop().unwrap_or_default();
     for (index, line) in lines.iter().enumerate() {
+        if matches!(*line, b"# EOF" | b"# EOF\r") {
+            let is_last = index + 1 == lines.len() && unfinished.is_empty();
+            return if is_last { Ok(samples) } else { Err(index + 2) };
+        }
         samples.extend(read_line(line, families, prefixes).map_err(|()| index + 1)?);
     }
     let last = trimmed(unfinished);
@@ -75,6 +79,24 @@ fn trimmed(line: &[u8]) -> &[u8] {
         line = &line[..line.len() - 1];
     }
     line
+}
+
+/// A decimal number with or without a fraction and an exponent, an infinity, or not a number: nothing else that a library
+/// may take for one.
+fn is_number(text: &str) -> bool {
+    let text = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if ["inf", "infinity", "nan"]
+        .iter()
+        .any(|word| text.eq_ignore_ascii_case(word))
+    {
+        return true;
+    }
+    let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+    let all = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
+    let there = !whole.is_empty() || !fraction.is_empty();
+    there && all(whole) && all(fraction) && !exponent.is_empty() && all(exponent)
 }
 
 struct Reader {
@@ -145,17 +167,10 @@ impl Reader {
     }
 
     fn label(&mut self) -> Result<(String, String), ()> {
-        let mut name = String::new();
-        while let Some(character) = self
-            .peek()
-            .filter(|character| character.is_ascii_alphanumeric() || *character == '_')
-        {
-            name.push(character);
-            self.at += 1;
-        }
-        if name.chars().next().is_none_or(|first| first.is_ascii_digit()) {
-            return Err(());
-        }
+        let name = match self.peek() {
+            Some('"') => self.quoted_name()?,
+            _ => self.plain_name()?,
+        };
         self.blanks();
         self.expect('=')?;
         self.blanks();
@@ -175,6 +190,35 @@ impl Reader {
         }
     }
 
+    fn plain_name(&mut self) -> Result<String, ()> {
+        let mut name = String::new();
+        while let Some(character) = self
+            .peek()
+            .filter(|character| character.is_ascii_alphanumeric() || *character == '_')
+        {
+            name.push(character);
+            self.at += 1;
+        }
+        match name.chars().next() {
+            Some(first) if !first.is_ascii_digit() => Ok(name),
+            _ => Err(()),
+        }
+    }
+
+    /// As it is written between the quotes.
+    fn quoted_name(&mut self) -> Result<String, ()> {
+        self.expect('"')?;
+        let mut name = String::new();
+        loop {
+            match self.take()? {
+                '"' if name.is_empty() => return Err(()),
+                '"' => return Ok(name),
+                '\\' => name.extend(['\\', self.take()?]),
+                other => name.push(other),
+            }
+        }
+    }
+
     fn number(&mut self) -> Result<f64, ()> {
         self.blanks();
         let mut text = String::new();
@@ -182,7 +226,11 @@ impl Reader {
             text.push(character);
             self.at += 1;
         }
-        text.parse().map_err(|_| ())
+        if is_number(&text) {
+            text.parse().map_err(|_| ())
+        } else {
+            Err(())
+        }
     }
 
     fn blanks(&mut self) -> bool {

@@ -43,6 +43,9 @@ pub enum Reason {
     /// The timestamp is not a number.
     #[error("malformed timestamp")]
     Timestamp,
+    /// Something follows `# EOF`.
+    #[error("something follows the end")]
+    AfterEnd,
     /// Something follows the sample that is no exemplar.
     #[error("malformed exemplar")]
     Exemplar,

@@ -4,7 +4,8 @@
 //! and one comparison; a line of ours is checked in full and handed to a visitor as slices of the input.
 //!
 //! Understood are the [text format] 0.0.4 and what [OpenMetrics] adds to it: exemplars, `_created`, timestamps in
-//! seconds, `# EOF`. Line ends may be CRLF. Quoted metric names (`{"name"}`) are none of ours and skipped.
+//! seconds, `# EOF`, which nothing may follow. Line ends may be CRLF. Label names may be quoted, as Prometheus 3 writes
+//! those that are not plain; quoted metric names (`{"name"}`) are none of ours and skipped.
 //!
 //! [text format]: https://prometheus.io/docs/instrumenting/exposition_formats/
 //! [OpenMetrics]: https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
@@ -61,6 +62,13 @@ pub struct Summary {
     pub samples: usize,
 }
 
+/// The line that ends OpenMetrics.
+const END: &[u8] = b"# EOF";
+
+fn is_end(line: &[u8]) -> bool {
+    line.strip_suffix(b"\r").unwrap_or(line) == END
+}
+
 /// Calls `visit` with every sample of the families that `filter` lets through, in their order.
 ///
 /// # Errors
@@ -88,6 +96,15 @@ pub fn parse<'a>(
             return Err(fail(Reason::LineTooLong));
         }
         if raw.first() == Some(&b'#') && end.is_some() {
+            if is_end(raw) {
+                return match rest {
+                    [] => Ok(summary),
+                    _ => Err(ParseError {
+                        line: summary.lines + 1,
+                        reason: Reason::AfterEnd,
+                    }),
+                };
+            }
             continue;
         }
         // Samples of a family stand together, so most lines begin like the one before.
@@ -97,7 +114,8 @@ pub fn parse<'a>(
         let text = line::trim(raw);
         match text.first() {
             None => continue,
-            Some(b'#') if end.is_some() || text == b"# EOF" => continue,
+            // With blanks before it a line is a comment, whatever it says.
+            Some(b'#') if end.is_some() || text == END => continue,
             Some(_) if end.is_none() => return Err(fail(Reason::Unfinished)),
             Some(first) if !line::may_begin(*first) => return Err(fail(Reason::Name)),
             Some(_) => {}
