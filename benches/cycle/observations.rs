@@ -1,5 +1,6 @@
 //! Applications made up for the measurement of a cycle: enough life in them that every part of the model works.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
@@ -15,6 +16,8 @@ pub struct Application {
     random: StdRng,
     phase: f64,
     pods: usize,
+    /// Containers beside the application and its sidecar.
+    helpers: Vec<String>,
     demand_core_seconds: f64,
     cpu: f64,
     edges: Arc<[f64]>,
@@ -31,9 +34,19 @@ impl Application {
             random: StdRng::seed_from_u64(index as u64),
             phase: index as f64 * 0.37,
             pods,
+            helpers: Vec::new(),
             demand_core_seconds: 0.002 + (index % 17) as f64 * 0.0005,
             cpu: 1.0,
             edges: edges.into(),
+        }
+    }
+
+    /// The same in pods that have so many containers beside the application and its sidecar.
+    #[allow(dead_code, reason = "not everybody who makes these up has any")]
+    pub fn with_helpers(self, helpers: usize) -> Self {
+        Self {
+            helpers: (0..helpers).map(|number| format!("helper-{number}")).collect(),
+            ..self
         }
     }
 
@@ -103,6 +116,15 @@ impl Application {
             },
             killed_for_memory: false,
         };
+        let mut containers: BTreeMap<_, _> = [
+            ("app".to_owned(), container(used, 180 << 20, self.cpu)),
+            ("envoy".to_owned(), container(used / 8.0, 40 << 20, 0.1)),
+        ]
+        .into();
+        for name in &self.helpers {
+            let share = 0.02 * self.random.random_range(0.9..1.1);
+            containers.insert(name.clone(), container(used * share, 30 << 20, 0.05));
+        }
         PodObservation {
             name: format!("pod-{index}"),
             template: "7c9d8b6f5d".to_owned(),
@@ -111,11 +133,7 @@ impl Application {
             ready_at_seconds: Some(now - 7190.0),
             scraped: true,
             requests_per_second,
-            containers: [
-                ("app".to_owned(), container(used, 180 << 20, self.cpu)),
-                ("envoy".to_owned(), container(used / 8.0, 40 << 20, 0.1)),
-            ]
-            .into(),
+            containers,
         }
     }
 }
