@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use valence::cache::Cluster;
+use valence::cache::follow;
 use valence::cache::keep::{self, ReplicaSetSummary};
 
 /// Namespaces of the cluster.
@@ -63,18 +64,21 @@ pub fn filled(deployments: usize) -> Arc<Cluster> {
     Arc::new(cluster)
 }
 
-/// Writes the next status of a Recommendation, as a watch does.
+/// Takes in the next status of a Recommendation, as the caches do what a watch tells.
 pub fn update(cluster: &Cluster, index: usize, turn: u64) {
     let (namespace, name) = (format!("team-{}", index % NAMESPACES), format!("service-{index}"));
-    let known = keep::recommendation(read(recommendation(&name, turn)), None);
-    cluster.recommendations.put(&namespace, &name, known);
+    let before = cluster.recommendations.get(&namespace, &name);
+    let known = follow::kept(keep::recommendation, read(recommendation(&name, turn)), before);
+    cluster.recommendations.put_shared(&namespace, &name, known);
 }
 
-fn read<T: DeserializeOwned>(object: Value) -> T {
+/// An object of the type that is asked for.
+pub fn read<T: DeserializeOwned>(object: Value) -> T {
     serde_json::from_value(object).expect("an object of this bench is well-formed")
 }
 
-fn deployment(name: &str) -> Value {
+/// A Deployment.
+pub fn deployment(name: &str) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": name, "uid": name, "labels": {"app": name, "slo": "web"},
             "annotations": {"valence.io/optimizer.configure": "true"}},
@@ -119,8 +123,10 @@ fn objective() -> Value {
             "objectives": [{"type": "HTTP", "http": {"latency": {"percentile": 99, "responseTime": "100ms"}}}]}})
 }
 
-fn recommendation(name: &str, turn: u64) -> Value {
-    let cpu = format!("{}m", 300 + turn % 50);
+/// A Recommendation, another one in every of fifty turns. The sidecar of each Deployment has a size of its own.
+pub fn recommendation(name: &str, turn: u64) -> Value {
+    let number: u64 = name.trim_start_matches("service-").parse().unwrap_or_default();
+    let (cpu, sidecar) = (format!("{}m", 300 + turn % 50), format!("{}m", 40 + number % 997));
     json!({"apiVersion": "optimizer.valence.io/v1alpha1", "kind": "Recommendation",
         "metadata": {"name": name, "ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": name,
             "uid": name, "controller": true}]},
@@ -128,5 +134,5 @@ fn recommendation(name: &str, turn: u64) -> Value {
         "status": {"replicas": 4, "live": true, "state": "Confident", "reason": "p99 of 100 ms holds up to 70 % of the request",
             "targetUtilisation": 0.7, "containers": [
                 {"name": "app", "requests": {"cpu": cpu, "memory": "200Mi"}, "limits": {"cpu": "900m", "memory": "300Mi"}},
-                {"name": "envoy", "requests": {"cpu": "60m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}}]}})
+                {"name": "envoy", "requests": {"cpu": sidecar, "memory": "64Mi"}, "limits": {"memory": "128Mi"}}]}})
 }

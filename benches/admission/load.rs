@@ -1,4 +1,4 @@
-//! A closed loop of callers over kept connections, as an API server makes them.
+//! A closed loop of callers over kept connections, as API servers make them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,28 +12,109 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 use valence_webhook::Endpoint;
 
 /// How reviews reach the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// A connection for each caller.
+    /// A connection for each caller, all from one thread.
     Http1,
-    /// One connection for all callers.
+    /// Callers share a connection. Several are two API servers, each with a thread and a connection of its own: reading
+    /// and writing HTTP/2 takes the caller as long as the server, and one of them would be the bound.
     Http2,
 }
 
 /// A caller with its connection.
-pub enum Caller {
-    /// HTTP/1.1.
+enum Caller {
     Http1(http1::SendRequest<Full<Bytes>>),
-    /// HTTP/2.
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
-/// Callers that are connected.
-pub async fn connect(protocol: Protocol, callers: usize, server: SocketAddr, tls: &ClientConfig) -> Vec<Caller> {
+/// An API server: callers on one thread.
+struct Client {
+    runtime: Runtime,
+    callers: Vec<Caller>,
+}
+
+/// Everybody who calls one server.
+pub struct Callers {
+    clients: Vec<Client>,
+    reviews: Arc<[Bytes]>,
+}
+
+impl Callers {
+    /// Callers that are connected and send these reviews.
+    pub fn connect(
+        protocol: Protocol,
+        callers: usize,
+        server: SocketAddr,
+        tls: &ClientConfig,
+        reviews: &Arc<[Bytes]>,
+    ) -> Self {
+        let threads = if protocol == Protocol::Http2 { callers.min(2) } else { 1 };
+        let clients = (0..threads).map(|_| Client::connect(protocol, callers / threads, server, tls));
+        Self {
+            clients: clients.collect(),
+            reviews: Arc::clone(reviews),
+        }
+    }
+
+    /// Every caller sends the reviews, each from another one on, again and again; the time of each answer, sorted.
+    pub fn run(&mut self, length: Duration) -> Vec<Duration> {
+        let (reviews, threads) = (&self.reviews, self.clients.len());
+        let until = Instant::now() + length;
+        let mut times: Vec<Duration> = std::thread::scope(|scope| {
+            let running: Vec<_> = self
+                .clients
+                .iter_mut()
+                .enumerate()
+                .map(|(number, client)| {
+                    scope.spawn(move || client.run(reviews, number * reviews.len() / threads, until))
+                })
+                .collect();
+            running
+                .into_iter()
+                .flat_map(|one| one.join().expect("a client ends"))
+                .collect()
+        });
+        times.sort_unstable();
+        times
+    }
+}
+
+impl Client {
+    fn connect(protocol: Protocol, callers: usize, server: SocketAddr, tls: &ClientConfig) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let callers = runtime.block_on(connect(protocol, callers, server, tls));
+        Self { runtime, callers }
+    }
+
+    fn run(&mut self, reviews: &Arc<[Bytes]>, from: usize, until: Instant) -> Vec<Duration> {
+        let apart = reviews.len().div_ceil(self.callers.len().max(1) * 2);
+        let callers = &mut self.callers;
+        self.runtime.block_on(async {
+            let tasks: Vec<_> = callers
+                .drain(..)
+                .enumerate()
+                .map(|(number, caller)| tokio::spawn(calls(caller, Arc::clone(reviews), from + number * apart, until)))
+                .collect();
+            let mut all = Vec::new();
+            for task in tasks {
+                let (caller, times) = task.await.expect("a caller ends");
+                callers.push(caller);
+                all.extend(times);
+            }
+            all
+        })
+    }
+}
+
+async fn connect(protocol: Protocol, callers: usize, server: SocketAddr, tls: &ClientConfig) -> Vec<Caller> {
     let mut connected = Vec::new();
     if protocol == Protocol::Http2 {
         let (sender, connection) = http2::handshake(TokioExecutor::new(), stream(server, tls, b"h2").await)
@@ -70,36 +151,17 @@ async fn stream(
     )
 }
 
-/// Every caller sends the reviews, each from another one on, again and again; the time of each answer.
-pub async fn run(callers: &mut Vec<Caller>, reviews: &Arc<[Bytes]>, length: Duration) -> Vec<Duration> {
-    let until = Instant::now() + length;
-    let apart = reviews.len().div_ceil(callers.len().max(1));
-    let tasks: Vec<_> = callers
-        .drain(..)
-        .enumerate()
-        .map(|(number, mut caller)| {
-            let reviews = Arc::clone(reviews);
-            tokio::spawn(async move {
-                let mut times = Vec::new();
-                for turn in number * apart.. {
-                    if Instant::now() >= until {
-                        break;
-                    }
-                    let begun = Instant::now();
-                    call(&mut caller, reviews[turn % reviews.len()].clone()).await;
-                    times.push(begun.elapsed());
-                }
-                (caller, times)
-            })
-        })
-        .collect();
-    let mut all = Vec::new();
-    for task in tasks {
-        let (caller, times) = task.await.expect("a caller ends");
-        callers.push(caller);
-        all.extend(times);
+async fn calls(mut caller: Caller, reviews: Arc<[Bytes]>, from: usize, until: Instant) -> (Caller, Vec<Duration>) {
+    let mut times = Vec::new();
+    for turn in from.. {
+        if Instant::now() >= until {
+            break;
+        }
+        let begun = Instant::now();
+        call(&mut caller, reviews[turn % reviews.len()].clone()).await;
+        times.push(begun.elapsed());
     }
-    all
+    (caller, times)
 }
 
 async fn call(caller: &mut Caller, review: Bytes) {
