@@ -48,6 +48,7 @@ fn main() -> Result<ExitCode> {
         contestants: &contestants,
         world,
         effort,
+        first_seed: options.first_seed,
         threads: options.threads(),
     };
     let results = runner.run();

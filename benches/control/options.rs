@@ -18,6 +18,9 @@ pub struct Options {
     /// Seeds of the headline; the others get a quarter of them unless --full.
     #[arg(long)]
     pub seeds: Option<u64>,
+    /// The first seed; beyond 1 for controllers whose settings are not searched for on the judged seeds.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    pub first_seed: u64,
     /// Only scenarios whose name contains one of these.
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<String>,

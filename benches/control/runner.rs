@@ -9,9 +9,6 @@ use crate::contestants::{Contestant, Effort, Preparation};
 use crate::report::{Cell, Results, Series, Summary};
 use crate::scenario::Scenario;
 
-/// The seed whose course is plotted.
-const PLOTTED_SEED: u64 = 1;
-
 /// What is to be run.
 pub struct Runner<'a> {
     /// Scenarios.
@@ -22,6 +19,8 @@ pub struct Runner<'a> {
     pub world: WorldSettings,
     /// How much.
     pub effort: Effort,
+    /// The first seed, whose course is plotted.
+    pub first_seed: u64,
     /// Threads.
     pub threads: usize,
 }
@@ -45,7 +44,8 @@ impl Runner<'_> {
                 } else {
                     self.effort.other_seeds
                 };
-                (1..=seeds).map(move |seed| (pair, seed))
+                let first = self.first_seed;
+                (first..first + seeds).map(move |seed| (pair, seed))
             })
             .collect();
         let simulated = AtomicU64::new(0);
@@ -57,7 +57,7 @@ impl Runner<'_> {
                 .outcome(seed)
                 .map_or_else(|| Cow::Owned(run()), Cow::Borrowed);
             simulated.fetch_add(outcome.simulated_requests, Ordering::Relaxed);
-            let series = (seed == PLOTTED_SEED).then(|| Series::of(&outcome.record));
+            let series = (seed == self.first_seed).then(|| Series::of(&outcome.record));
             (Summary::of(&outcome, scenario), series)
         });
         self.collect(&pairs, &prepared, &jobs, runs, simulated.into_inner())
