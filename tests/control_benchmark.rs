@@ -12,6 +12,7 @@ mod controllers;
 #[path = "../benches/control/load/mod.rs"]
 mod load;
 #[path = "../benches/control/scenario.rs"]
+#[expect(dead_code, reason = "the benchmark itself uses more of it")]
 mod scenario;
 #[path = "../benches/control/search.rs"]
 mod search;
