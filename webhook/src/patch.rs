@@ -47,8 +47,8 @@ pub trait Content {
     fn write(self, patch: &mut Patch);
 }
 
-/// A list of one element that is prepared.
-pub struct ListOf(pub Arc<Prepared>);
+/// A list of one element.
+pub struct ListOf<C>(pub C);
 
 impl Content for Arc<Prepared> {
     fn write(self, patch: &mut Patch) {
@@ -60,7 +60,7 @@ impl Content for Arc<Prepared> {
     }
 }
 
-impl Content for ListOf {
+impl<C: Content> Content for ListOf<C> {
     fn write(self, patch: &mut Patch) {
         patch.json.push('[');
         self.0.write(patch);

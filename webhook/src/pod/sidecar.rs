@@ -11,7 +11,7 @@ use super::inject::Injection;
 use super::resources::Rewriting;
 use crate::amounts::Amounts;
 use crate::envoy::{ADMIN_SOCKET_PREFIX, Proxy, bootstrap};
-use crate::patch::Prepared;
+use crate::patch::{Content, Patch, Prepared};
 use crate::plans::names;
 use crate::quantity;
 use crate::settings::Settings;
@@ -86,12 +86,29 @@ struct Shape {
     objectives: Vec<u64>,
     native: bool,
     user: i64,
-    amounts: Amounts,
-    storage: Option<u64>,
+    /// Threads of Envoy.
+    concurrency: u64,
     drain_seconds: (i64, i64),
 }
 
-/// Sidecars that were injected before, as text: the pods of a Deployment share theirs.
+/// A sidecar: what hardly differs from one Deployment to the next, as text without its first bracket, and its resources,
+/// which do.
+pub(super) struct Sidecar {
+    resources: String,
+    rest: Arc<Prepared>,
+}
+
+impl Content for Sidecar {
+    fn write(self, patch: &mut Patch) {
+        let json = patch.json();
+        json.push_str("{\"resources\":");
+        json.push_str(&self.resources);
+        json.push(',');
+        self.rest.write(patch);
+    }
+}
+
+/// Sidecars that were injected before, as text: the pods of all Deployments that want the same of Envoy share theirs.
 ///
 /// It is read without a lock; a new text replaces the map, and of two that come at once one may be made again.
 #[derive(Debug, Default)]
@@ -108,7 +125,8 @@ impl Sidecars {
         if let Some(text) = texts.get(&shape) {
             return Arc::clone(text);
         }
-        let text = Arc::new(Prepared::new(make(&shape).to_string()));
+        let container = make(&shape).to_string();
+        let text = Arc::new(Prepared::new(container.trim_start_matches('{').to_owned()));
         let mut more = if texts.len() < MOST_TEXTS {
             HashMap::clone(&texts)
         } else {
@@ -121,7 +139,7 @@ impl Sidecars {
 }
 
 /// The container as JSON, complete but for what the API server fills in.
-pub(super) fn container(arrival: &Arrival<'_, '_>, injection: &Injection, rewriting: &Rewriting) -> Arc<Prepared> {
+pub(super) fn container(arrival: &Arrival<'_, '_>, injection: &Injection, rewriting: &Rewriting) -> Sidecar {
     let objectives = arrival
         .workload
         .map(|workload| workload.objectives.as_slice())
@@ -136,12 +154,14 @@ pub(super) fn container(arrival: &Arrival<'_, '_>, injection: &Injection, rewrit
             .collect(),
         native: injection.native,
         user: user(arrival),
-        amounts: rewriting.sidecar,
-        storage: rewriting.sidecar_storage,
+        concurrency: concurrency(arrival.context.settings, &rewriting.sidecar),
         drain_seconds: drain_seconds(arrival, injection),
     };
     let settings = arrival.context.settings;
-    arrival.context.sidecars.text(shape, |shape| made(settings, shape))
+    Sidecar {
+        resources: resources(&rewriting.sidecar, rewriting.sidecar_storage),
+        rest: arrival.context.sidecars.text(shape, |shape| made(settings, shape)),
+    }
 }
 
 fn made(settings: &Settings, shape: &Shape) -> Value {
@@ -152,7 +172,6 @@ fn made(settings: &Settings, shape: &Shape) -> Value {
         "args": arguments(settings, shape),
         "env": environment(),
         "ports": ports(shape),
-        "resources": resources(shape),
         "startupProbe": {"tcpSocket": {"port": names::METRICS_PORT}, "periodSeconds": 1, "failureThreshold": 60},
         "readinessProbe": {"tcpSocket": {"port": names::METRICS_PORT}, "periodSeconds": 5},
         "securityContext": {
@@ -189,16 +208,26 @@ fn stop_hook(settings: &Settings, shape: &Shape) -> Option<Value> {
     }
 }
 
-fn resources(shape: &Shape) -> Value {
+fn resources(amounts: &Amounts, storage: Option<u64>) -> String {
     let mut text = String::new();
-    shape.amounts.write(&mut text);
+    amounts.write(&mut text);
+    let Some(bytes) = storage else { return text };
     let mut resources: Value = serde_json::from_str(&text).unwrap_or_default();
-    if let Some(bytes) = shape.storage {
-        for field in ["requests", "limits"] {
-            resources[field]["ephemeral-storage"] = json!(quantity::memory_text(bytes));
-        }
+    for field in ["requests", "limits"] {
+        resources[field]["ephemeral-storage"] = json!(quantity::memory_text(bytes));
     }
-    resources
+    resources.to_string()
+}
+
+/// One thread for each core that is begun, where nothing is set.
+fn concurrency(settings: &Settings, amounts: &Amounts) -> u64 {
+    let cores = amounts
+        .cpu
+        .effective_request()
+        .unwrap_or_default()
+        .div_ceil(1000)
+        .max(1);
+    settings.sidecar_concurrency.map_or(cores, u64::from)
 }
 
 /// The user of the whole pod where it has one, so that namespaces with a range of their own admit it.
@@ -218,19 +247,11 @@ fn arguments(settings: &Settings, shape: &Shape) -> Vec<String> {
         objectives_seconds: shape.objectives.iter().copied().map(f64::from_bits).collect(),
         all_families: shape.all_families,
     });
-    let cores = shape
-        .amounts
-        .cpu
-        .effective_request()
-        .unwrap_or_default()
-        .div_ceil(1000)
-        .max(1);
-    let concurrency = settings.sidecar_concurrency.map_or(cores, u64::from);
     vec![
         "--config-yaml".to_owned(),
         bootstrap.to_string(),
         "--concurrency".to_owned(),
-        concurrency.to_string(),
+        shape.concurrency.to_string(),
         "--log-level".to_owned(),
         settings.sidecar_log_level.clone(),
         "--drain-strategy".to_owned(),
