@@ -1,5 +1,4 @@
-//! What a recommender costs: one decision cycle, one round of scrapes of ten thousand sidecars, and all of it together with
-//! what is done around it.
+//! What a recommender costs: one decision cycle, and one round of scrapes of ten thousand sidecars.
 //!
 //! Each part is a process of its own, so that none is told of the memory of another.
 
@@ -10,7 +9,6 @@ mod cluster;
 mod models;
 mod observations;
 mod process;
-mod recommender;
 mod scrapes;
 mod sidecars;
 
@@ -26,10 +24,9 @@ fn main() {
     match part.as_deref() {
         Some("models") => models::measure(),
         Some("scrapes") => scrapes::measure(),
-        Some("recommender") => recommender::measure(),
         _ => {
             println!("{DEPLOYMENTS} Deployments, {PODS} pods each, {CONTAINERS} containers in each pod");
-            for part in ["models", "scrapes", "recommender"] {
+            for part in ["models", "scrapes"] {
                 println!();
                 let program = std::env::current_exe().expect("this program has a name");
                 let status = Command::new(program).arg(part).status().expect("this program starts");

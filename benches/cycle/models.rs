@@ -1,6 +1,5 @@
 //! One decision cycle of a thousand models: what the pure core costs.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use valence::core::decision::{Bounds, ContainerBounds, ModelState};
@@ -14,7 +13,7 @@ const INTERVAL: f64 = 15.0;
 const LEARNT: usize = 240;
 const CYCLES: usize = 15;
 
-/// Prints the table, and leaves the checkpoints for [`checkpoints`].
+/// Prints the table.
 pub fn measure() {
     println!("one decision cycle, the models alone");
     let before = process::resident_megabytes();
@@ -52,20 +51,10 @@ pub fn measure() {
         format!("{resident:.1} MB"),
         &format!("for {DEPLOYMENTS} models and a window of each"),
     );
-    let checkpoints: Vec<String> = advisors.iter().map(Advisor::checkpoint).collect();
-    let largest = checkpoints.iter().map(String::len).max().unwrap_or_default();
+    let lengths: Vec<usize> = advisors.iter().map(|advisor| advisor.checkpoint().len()).collect();
+    let largest = lengths.iter().copied().max().unwrap_or_default();
+    assert!(lengths.iter().all(|length| *length > 0), "a checkpoint is empty");
     row("largest checkpoint", format!("{largest} B"), "(must be <= 8192)");
-    std::fs::write(file(), checkpoints.join("\n")).expect("the checkpoints are written");
-}
-
-/// What the models of [`measure`] knew at its end.
-pub fn checkpoints() -> Vec<String> {
-    let text = std::fs::read_to_string(file()).expect("the models were measured first");
-    text.lines().map(str::to_owned).collect()
-}
-
-fn file() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cycle-checkpoints")
 }
 
 /// As the recommender makes them: an entry for each container, though its owner says nothing.

@@ -77,8 +77,38 @@ struct Saved {
     larger: Option<Plan>,
 }
 
-/// Writes the checkpoint. Should it be too long, what is least missed goes first: the profile of the day, then the
-/// trackers of the last objectives.
+impl Saved {
+    /// Leaves something out: what is least missed and still there. `false` when nothing is left to be left out.
+    fn shorten(&mut self) -> bool {
+        if self.profile.take().is_some() {
+            return true;
+        }
+        if self.demands.len() > 1 {
+            let load = self.highest_load;
+            keep_half(&mut self.demands, |demand| demand.cpu(load));
+        } else if self.memories.len() > 1 {
+            keep_half(&mut self.memories, |memory| memory.peak().0 as f64);
+        } else {
+            return self.trackers.pop().is_some();
+        }
+        true
+    }
+}
+
+/// Keeps the half of the containers of which `worth` is the highest.
+fn keep_half<T>(containers: &mut BTreeMap<String, T>, worth: impl Fn(&T) -> f64) {
+    let mut names: Vec<(f64, String)> = containers
+        .iter()
+        .map(|(name, one)| (worth(one), name.clone()))
+        .collect();
+    names.sort_by(|a, b| a.0.total_cmp(&b.0));
+    for (_, name) in &names[..names.len().div_ceil(2)] {
+        containers.remove(name);
+    }
+}
+
+/// Writes the checkpoint. Should it be too long, what is least missed goes first: the profile of the day, then what is known
+/// of the containers that use least, then the trackers of the last objectives.
 #[must_use]
 pub fn write(model: &Model, planner: &Planner, objectives: &[Objective]) -> String {
     let mut saved = save(model, planner, objectives);
@@ -87,12 +117,11 @@ pub fn write(model: &Model, planner: &Planner, objectives: &[Objective]) -> Stri
             "v{VERSION}:{}",
             rounded(serde_json::to_value(&saved).unwrap_or_default(), DIGITS)
         );
-        let gave_up = saved.profile.is_none() && saved.trackers.is_empty();
-        if text.len() < MOST_BYTES || gave_up {
-            return if text.len() < MOST_BYTES { text } else { String::new() };
+        if text.len() < MOST_BYTES {
+            return text;
         }
-        if saved.profile.take().is_none() {
-            saved.trackers.pop();
+        if !saved.shorten() {
+            return String::new();
         }
     }
 }

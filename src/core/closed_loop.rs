@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::advisor::Advisor;
-use super::checkpoint::{CheckpointError, MOST_BYTES};
+use super::checkpoint::{self, CheckpointError, MOST_BYTES};
 use super::decision::{Bound, Bounds, ContainerBounds, Flag, ModelState};
 use super::histogram::Histogram;
+use super::model::Model;
 use super::objective::Objective;
 use super::observation::{ContainerObservation, Observation, PodObservation, PodPhase, Resources};
+use super::planner::Planner;
 use super::settings::Settings;
 use super::toy::{Toy, advisor, objective};
 use super::units::{Bytes, Cores};
@@ -423,6 +425,32 @@ fn whatever_is_in_a_checkpoint_is_in_the_next_one() {
     for (name, value) in saved.as_object().unwrap() {
         assert_eq!(format!("{}", again[name]), format!("{value}"), "{name}");
     }
+}
+
+#[test]
+fn a_pod_of_many_containers_has_a_checkpoint_with_those_that_use_most() {
+    let mut model = Model {
+        highest_load: 50.0,
+        ..Model::default()
+    };
+    for number in 0..60 {
+        let name = format!("container-{number}");
+        // The one that works comes last by name as well.
+        let per_request = if number == 59 { 0.0123456789 } else { 0.0 };
+        let (demand, memory) = (
+            model.demands.entry(name.clone()).or_default(),
+            model.memories.entry(name).or_default(),
+        );
+        for step in 0..40 {
+            let (load, at) = (f64::from(20 + step % 30), f64::from(step) * 15.0);
+            demand.learn(load, 0.0012345 + per_request * load, 1.0);
+            memory.learn(at, load, Bytes(123_456_789 + step as u64));
+        }
+    }
+    let text = checkpoint::write(&model, &Planner::default(), &[objective()]);
+    assert!(!text.is_empty() && text.len() < MOST_BYTES, "{} bytes", text.len());
+    let (restored, _) = checkpoint::read(&text, &[objective()]).unwrap();
+    assert!(restored.demands["container-59"].known() && restored.demands.len() < 60);
 }
 
 #[test]
