@@ -1,6 +1,7 @@
-//! What the kernel knows of this process and of its threads, and the middle of what was measured.
+//! What the kernel knows of this process and of its threads, threads of their own, and the middle of what was measured.
 
 use std::path::PathBuf;
+use std::sync::mpsc;
 use std::time::Duration;
 
 /// Resident memory in megabytes, 0 where there is no /proc.
@@ -32,4 +33,17 @@ pub fn thread_cpu_time() -> Duration {
 pub fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// Serves for ever with a runtime on a thread of its own, and waits for what it tells as soon as it is ready.
+pub fn on_its_own_thread<T: Send + 'static>(serve: impl AsyncFnOnce(&dyn Fn(T)) + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(serve(&|ready| sender.send(ready).expect("whoever started this")));
+    });
+    receiver.recv().expect("the server starts")
 }

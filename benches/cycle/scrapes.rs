@@ -19,7 +19,7 @@ pub fn measure() {
         DEPLOYMENTS * PODS
     );
     sidecars::serve(INTERVAL);
-    let server = api::Server::start(Vec::new(), None);
+    let server = api::Server::start();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

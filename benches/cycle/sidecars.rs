@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,6 +10,8 @@ use http::Response;
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+
+use super::process;
 
 /// What a sidecar with our bootstrap exposes.
 const EXPOSITION: &str = include_str!("../../webhook/tests/data/envoy.prometheus");
@@ -26,25 +28,17 @@ pub fn address(index: usize) -> Ipv4Addr {
 /// Serves expositions on every address; their counters grow once in every `interval`.
 pub fn serve(interval: Duration) {
     let expositions: Arc<[Bytes]> = (1..=GROWING).map(grown).collect();
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
-            let begun = Instant::now();
-            for index in 0..usize::from(ADDRESSES) {
-                let listener = TcpListener::bind((address(index), 8181))
-                    .await
-                    .expect("a loopback address");
-                tokio::spawn(accept(listener, expositions.clone(), begun, interval));
-            }
-            sender.send(()).expect("whoever started this");
-            std::future::pending::<()>().await;
-        });
+    process::on_its_own_thread(async move |ready| {
+        let begun = Instant::now();
+        for index in 0..usize::from(ADDRESSES) {
+            let listener = TcpListener::bind((address(index), 8181))
+                .await
+                .expect("a loopback address");
+            tokio::spawn(accept(listener, expositions.clone(), begun, interval));
+        }
+        ready(());
+        std::future::pending::<()>().await;
     });
-    receiver.recv().expect("the sidecars listen");
 }
 
 async fn accept(listener: TcpListener, expositions: Arc<[Bytes]>, begun: Instant, interval: Duration) {
