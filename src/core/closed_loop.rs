@@ -265,20 +265,31 @@ fn bounds_of_the_user_hold() {
     assert_eq!(toy.replicas(), 3);
 }
 
+/// Bounds that leave one CPU request.
+fn held(cores: f64) -> Bounds {
+    let bounds = ContainerBounds {
+        min_cpu: Some(Cores(cores)),
+        max_cpu: Some(Cores(cores)),
+        ..ContainerBounds::default()
+    };
+    Bounds {
+        live: true,
+        containers: BTreeMap::from([("app".to_owned(), bounds)]),
+        ..Bounds::default()
+    }
+}
+
+#[test]
+fn the_only_size_that_the_user_allows_waits_for_no_confidence() {
+    let mut advisor = Advisor::new(vec![objective()], held(0.75), Settings::default());
+    let mut toy = Toy::new(4, 100.0);
+    let states: Vec<_> = (0..8).map(|_| toy.step(&mut advisor).state).collect();
+    assert!(!states.contains(&ModelState::Confident), "{states:?}");
+    assert_eq!(toy.size().cpu_request, Some(Cores(0.75)));
+}
+
 #[test]
 fn a_size_that_the_user_comes_to_forbid_is_left_at_the_next_look() {
-    let held = |cores: f64| {
-        let bounds = ContainerBounds {
-            min_cpu: Some(Cores(cores)),
-            max_cpu: Some(Cores(cores)),
-            ..ContainerBounds::default()
-        };
-        Bounds {
-            live: true,
-            containers: BTreeMap::from([("app".to_owned(), bounds)]),
-            ..Bounds::default()
-        }
-    };
     let mut advisor = Advisor::new(vec![objective()], held(0.75), Settings::default());
     let mut toy = Toy::new(4, 100.0);
     toy.steps(&mut advisor, 240);

@@ -287,9 +287,10 @@ impl Planner {
     fn resize(&mut self, context: &Context<'_>, caution: Caution, violated: bool) {
         let model = context.model;
         let forbidden = self.is_forbidden(context);
-        let due = forbidden || !self.outgrown(context, caution.state);
-        let due = due && self.due(context, caution.state, violated, forbidden);
-        if context.work.is_none() || model.request <= 0.0 || !due {
+        let judged = (forbidden || !self.outgrown(context, caution.state))
+            && self.due(context, caution.state, violated, forbidden);
+        let looked = judged || forbidden && self.looks(context);
+        if context.work.is_none() || model.request <= 0.0 || !looked {
             return;
         }
         self.looked_at = context.now;
@@ -312,8 +313,9 @@ impl Planner {
             let saving = if shrinks(proposal) { SMALLER * least } else { least };
             proposal.saving >= saving && (grows || !violated)
         };
-        let proposed = question.propose(context.now);
-        // What the owner says holds, whatever it saves, and even where the model would have no such size.
+        let proposed = judged.then(|| question.propose(context.now)).flatten();
+        // What the owner says holds, whatever it saves, and even where the model would have no such size or knows too little
+        // to choose among those that are allowed.
         let proposal = if forbidden {
             proposed.or_else(|| question.allowed(context.now))
         } else {
@@ -380,6 +382,11 @@ impl Planner {
             && context.without_cpu().is_none()
             && (forbidden || since >= patience)
             && learnt >= learning * settings.learning_seconds
-            && context.now - self.looked_at >= SIZE_LOOK_SECONDS.min(settings.size_interval_seconds)
+            && self.looks(context)
+    }
+
+    /// Whether the last look at the size is some time ago.
+    fn looks(&self, context: &Context<'_>) -> bool {
+        context.now - self.looked_at >= SIZE_LOOK_SECONDS.min(context.settings.size_interval_seconds)
     }
 }
