@@ -159,6 +159,25 @@ async fn nothing_is_asked_for_where_the_dry_run_changes_nothing() {
 }
 
 #[tokio::test]
+async fn admission_that_has_not_heard_of_new_sizes_is_asked_again() {
+    let unaware = Server {
+        is_plain: true,
+        ..Server::default()
+    };
+    let mut shop = Shop::new(injected_all(1));
+    shop.deployment["spec"]["replicas"] = json!(7);
+    let (asked, memory) = unaware.cycle(&shop.matched(), Convergence::default()).await;
+    assert_eq!(asked, [""; 0]);
+    let standing = memory.standing.as_ref().unwrap();
+    assert_eq!(
+        standing.reason, "NotAdmitted",
+        "the pod carries other values: {standing:?}"
+    );
+    let (asked, _) = Server::default().cycle(&shop.matched(), memory).await;
+    assert_eq!(asked, ["resize web-1-0"]);
+}
+
+#[tokio::test]
 async fn a_deployment_that_somebody_holds_is_left_alone() {
     let server = Server::default();
     let mut shop = Shop::new(injected_all(2));

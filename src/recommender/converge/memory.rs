@@ -18,6 +18,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(600);
 /// How long the kubelet may take to judge a size that was just asked for.
 const JUDGING: Duration = Duration::from_secs(15);
 
+/// How long each replica of the webhook may take to learn of new sizes from its own watch.
+const NEWS: Duration = Duration::from_secs(15);
+
 /// How far a workload is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -55,6 +58,8 @@ pub struct Convergence {
     /// How far the workload is.
     pub standing: Option<Standing>,
     pub(super) wanted_replicas: Option<u32>,
+    /// The sizes that are wanted, and since when.
+    wanted_sizes: Option<(BTreeMap<String, Resources>, Instant)>,
     /// Pods that were asked about, by their unique identifiers.
     asked: HashMap<Arc<str>, (BTreeMap<String, Resources>, Instant)>,
     pub(super) autoscaler_asked: Option<Instant>,
@@ -72,6 +77,21 @@ impl Convergence {
         self.lost = reason == IN_VAIN;
         // It may have evicted a pod a moment ago, or may still be about to.
         self.evicted = Some(Instant::now());
+    }
+
+    /// Takes note of the sizes that are wanted now.
+    pub(super) fn want(&mut self, decision: &Decision) {
+        let known = self.wanted_sizes.as_ref();
+        if known.is_none_or(|(sizes, _)| *sizes != decision.containers) {
+            self.wanted_sizes = Some((decision.containers.clone(), Instant::now()));
+        }
+    }
+
+    /// Whether admission may not have heard yet of the sizes that are wanted: what it leaves as it is now says nothing.
+    pub(super) fn wants_news(&self) -> bool {
+        self.wanted_sizes
+            .as_ref()
+            .is_none_or(|(_, since)| since.elapsed() < NEWS)
     }
 
     /// Whether a pod is to be asked about: it has other values than the plan, and admission did not leave it so.

@@ -79,6 +79,7 @@ impl Converger {
         now_seconds: f64,
     ) -> Convergence {
         memory.forget(matched);
+        memory.want(decision);
         let situation = Situation::of(matched, now_seconds);
         memory.standing = Some(match &situation {
             Situation::Held(reason, message) => Standing::behind(reason, message),

@@ -85,14 +85,18 @@ impl Converger {
                 break;
             }
             let outcome = self.requests.resize(&one.pod).await;
-            let is_answered = !matches!(outcome, Outcome::NotAdmitted | Outcome::Failed(_));
+            let is_answered = match outcome {
+                Outcome::NotAdmitted | Outcome::Failed(_) => false,
+                Outcome::Unchanged => !memory.wants_news(),
+                Outcome::Done | Outcome::Refused(_) => true,
+            };
             told = match outcome {
                 Outcome::Refused(_) => {
                     let told = self.evict(one.summary, "cannot be resized in place", matched, memory);
                     Some(told.await)
                 }
                 // Admission leaves it as it is: a limit of the namespace, or its quality of service, stands in the way.
-                Outcome::Unchanged => None,
+                Outcome::Unchanged if is_answered => None,
                 outcome => {
                     let name = &one.summary.name;
                     let done = format!("{name} re-admitted; {} pods differed", differing.len());
