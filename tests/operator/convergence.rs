@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use valence_playground::kubelet::node::Resizes;
 use valence_playground::until;
 
-use crate::faults::{decides_again, metric};
-use crate::support::{SHOP, SOON, Stage, condition, deployment, envoy, namespace, objective, service};
+use crate::faults::{decides_again, sample_of};
+use crate::support::{SHOP, SOON, Stage, condition, deployment, envoy, get, namespace, objective, service};
 
 /// Nobody touches the Deployment: its number comes back through its scale, as the plan's did.
 #[tokio::test(flavor = "multi_thread")]
@@ -89,10 +89,16 @@ async fn some_decisions(stage: &Stage) {
     }
 }
 
+/// A sample of the operator's metrics, 0 where it counted nothing yet.
 async fn of_operator(stage: &Stage, sample: &str) -> f64 {
     let operators = "app.kubernetes.io/component=operator";
     let pods = stage.playground.pods("valence-system", operators).await.unwrap();
-    metric(stage, &pods[0].name_any(), sample).await.unwrap_or_default()
+    let address = pods[0].status.as_ref().unwrap().pod_ip.clone().unwrap();
+    let page = until("the operator's metrics", SOON, || async {
+        let page = get(&format!("http://{address}:8080/metrics")).await;
+        page.ok_or_else(|| "no answer".to_owned())
+    });
+    sample_of(&page.await.unwrap(), sample).unwrap_or_default()
 }
 
 async fn evictions(stage: &Stage) -> f64 {

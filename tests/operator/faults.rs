@@ -18,7 +18,7 @@ fn live() -> Value {
     json!({"valence.io/optimizer.configure": "true"})
 }
 
-async fn holder(stage: &Stage) -> Option<String> {
+pub async fn holder(stage: &Stage) -> Option<String> {
     let leases: Api<Lease> = Api::namespaced(stage.client(), "valence-system");
     leases.get_opt("valence-recommender").await.ok()??.spec?.holder_identity
 }
@@ -267,7 +267,16 @@ async fn a_paused_leader_that_wakes_writes_nothing() {
         Some(awake),
         "the old leader wrote after it was deposed"
     );
-    assert_eq!(metric(&stage, &leader, "valence_leader").await, Some(0.0));
+    valence_playground::until("the old leader to know", SOON, || async {
+        let leads = metric(&stage, &leader, "valence_leader").await;
+        if leads == Some(0.0) {
+            Ok(())
+        } else {
+            Err(format!("{leads:?}"))
+        }
+    })
+    .await
+    .unwrap();
 }
 
 /// The process of an operator's pod, a child of this one.
@@ -313,7 +322,12 @@ pub async fn metric(stage: &Stage, pod: &str, sample: &str) -> Option<f64> {
     let pods: Api<Pod> = Api::namespaced(stage.client(), "valence-system");
     let address = pods.get(pod).await.ok()?.status?.pod_ip?;
     let text = crate::support::get(&format!("http://{address}:8080/metrics")).await?;
-    text.lines()
+    sample_of(&text, sample)
+}
+
+/// A sample of a page of metrics.
+pub fn sample_of(page: &str, sample: &str) -> Option<f64> {
+    page.lines()
         .find_map(|line| line.strip_prefix(sample)?.trim().parse().ok())
 }
 
@@ -323,14 +337,19 @@ async fn a_successor_continues_what_the_leader_learnt() {
         return;
     }
     let stage = Stage::with_operators(2).await;
-    stage.open_shop(2, live()).await;
+    let mut annotations = live();
+    annotations["valence.io/optimizer.min-replicas"] = json!("2");
+    annotations["valence.io/optimizer.max-replicas"] = json!("2");
+    stage.open_shop(2, annotations).await;
     let _load = stage.load(20.0);
-    let learnt = stage
+    stage
         .recommendation(|status| status["model"]["cpu_per_request_seconds"].is_number())
         .await;
     let leader = holder(&stage).await.unwrap();
     let killed = stage.playground.kubelet().crash("valence-system", &leader, "valence");
     assert!(killed, "{leader} does not run");
+    // It writes nothing any more.
+    let learnt = stage.recommendation(|_| true).await;
     let pods: Api<Pod> = Api::namespaced(stage.client(), "valence-system");
     pods.delete(&leader, &DeleteParams::default().grace_period(0))
         .await

@@ -207,7 +207,7 @@ fn valence_objects(manifest: &str, replicas: usize, arguments: &[&str]) -> Vec<V
     objects
 }
 
-/// The body behind an address; `None` when there is no answer within two seconds.
+/// The body behind an address; `None` when there is no answer within ten seconds.
 pub async fn get(address: &str) -> Option<String> {
     let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
         .build_http::<http_body_util::Empty<bytes::Bytes>>();
@@ -219,7 +219,7 @@ pub async fn get(address: &str) -> Option<String> {
             .to_bytes();
         String::from_utf8(body.to_vec()).ok()
     };
-    tokio::time::timeout(Duration::from_secs(2), answer).await.ok()?
+    tokio::time::timeout(Duration::from_secs(10), answer).await.ok()?
 }
 
 /// A condition of a status.
@@ -254,7 +254,7 @@ pub fn deployment(replicas: i32, annotations: Value) -> Value {
                         "image": "ghcr.io/valencenet/playground:0.1.0",
                         "args": ["application", "--cpu-time=12ms", "--start-time=0s", "--warm-up=0s"],
                         "ports": [{"name": "http", "containerPort": 8080}],
-                        "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1},
+                        "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1, "timeoutSeconds": 5},
                         "resources": {"requests": {"cpu": "1", "memory": "256Mi"}, "limits": {"cpu": "2", "memory": "512Mi"}},
                     }],
                 },

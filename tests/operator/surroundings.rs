@@ -36,8 +36,10 @@ async fn limits_and_other_autoscalers_are_conditions_while_they_last() {
         .apply_objects(vec![namespace(), vertical_autoscaler()])
         .await
         .unwrap();
-    // Whatever the model learns, new pods are to become smaller.
-    let smaller = json!({LIVE: "true", "valence.io/optimizer.max-cpu-requests": "600m"});
+    // Whatever the model learns, new pods are to become smaller, but for their memory.
+    let smaller = json!({
+        LIVE: "true", "valence.io/optimizer.max-cpu-requests": "600m", "valence.io/optimizer.min-memory-requests": "400Mi",
+    });
     stage.open_shop(2, smaller).await;
     let _load = stage.load(10.0);
     a_vertical_autoscaler_is_a_conflict(&stage).await;

@@ -419,6 +419,12 @@ fn a_replacement_with_a_sidecar_proves_the_next_eviction() {
     let after = Shop::new(vec![ready("web-1-0"), injected("web-1-x")]);
     assert_eq!(trial.judge(&after.matched(), PACE), Verdict::GoOn);
     let mut unwanted = Trial::begin(&before.matched());
-    let fewer = Shop::new(ready_all(1));
+    let mut fewer = Shop::new(ready_all(1));
+    assert_eq!(
+        unwanted.judge(&fewer.matched(), Duration::ZERO),
+        Verdict::Wait,
+        "two are asked for"
+    );
+    fewer.deployment["spec"]["replicas"] = json!(1);
     assert_eq!(unwanted.judge(&fewer.matched(), Duration::ZERO), Verdict::GoOn);
 }

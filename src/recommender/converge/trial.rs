@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::current;
 use crate::recommender::subjects::Matched;
+use crate::recommender::subjects::desired_replicas;
 use crate::scrape::PodSummary;
 
 /// Reason of a workload whose pods came back without a sidecar.
@@ -26,7 +27,7 @@ pub struct Trial {
 pub enum Verdict {
     /// The replacement came with a sidecar, or there was none yet.
     GoOn,
-    /// The replacement is not there yet.
+    /// The replacement is not there yet, and is still wanted.
     Wait,
     /// It came without one, and the next would too.
     InVain,
@@ -67,10 +68,15 @@ impl Trial {
         self.in_vain |= has_come;
         if self.in_vain {
             Verdict::InVain
-        } else if self.at.elapsed() < pace {
+        } else if self.at.elapsed() < pace || is_short(matched) {
             Verdict::Wait
         } else {
             Verdict::GoOn
         }
     }
+}
+
+/// Whether there are fewer pods than the Deployment asks for.
+fn is_short(matched: &Matched) -> bool {
+    current(matched).count() < desired_replicas(&matched.deployment) as usize
 }
