@@ -1,5 +1,7 @@
 //! The life of one container: pulled, created, started, probed, restarted, stopped.
 
+mod probing;
+mod starting;
 mod stopping;
 
 use std::collections::BTreeMap;
@@ -14,14 +16,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::environment::{self, Facts, expand};
-use super::image::Program;
 use super::instance::{Exit, Instance, Usage};
 use super::logs::Log;
 use super::node::Node;
-use super::own::{self, Place};
-use super::probe::{Action, Schedule};
-use super::process;
 use super::quantity::{Resources, is_sidecar};
 use super::state::{State, View, policy};
 use crate::controllers::events::reference;
@@ -294,121 +291,6 @@ impl ContainerRuntime {
         }
     }
 
-    /// Pulls, creates and starts. `Ok(None)` when stopped meanwhile, `Err` when it did not work this time.
-    async fn start(&self, first: bool, stop: &mut watch::Receiver<Stop>) -> Result<Option<Instance>, ()> {
-        let spec = self.spec();
-        let image = spec.image.clone().unwrap_or_default();
-        let program = match self.node.images.program(&spec) {
-            Ok(program) => program,
-            Err(error) => {
-                let message = format!("Failed to pull image \"{image}\": {error}");
-                self.fail(
-                    if first { "ErrImagePull" } else { "ImagePullBackOff" },
-                    "Failed",
-                    message,
-                )
-                .await;
-                return Err(());
-            }
-        };
-        if first {
-            self.event("Normal", "Pulling", format!("Pulling image \"{image}\""))
-                .await;
-            if !self.sleep(self.node.start_delay(), stop).await {
-                return Ok(None);
-            }
-            self.event("Normal", "Pulled", format!("Successfully pulled image \"{image}\""))
-                .await;
-        } else {
-            self.log.turn();
-            let message = format!("Container image \"{image}\" already present on machine");
-            self.event("Normal", "Pulled", message).await;
-        }
-        let instance = match self.create(&spec, program).await {
-            Ok(instance) => instance,
-            Err((reason, error)) => {
-                self.fail(reason, "Failed", format!("Error: {error:#}")).await;
-                return Err(());
-            }
-        };
-        self.event("Normal", "Created", format!("Created container: {}", spec.name))
-            .await;
-        *self.instance.lock() = Some(instance.clone());
-        let has_readiness = spec.readiness_probe.is_some();
-        let has_startup = spec.startup_probe.is_some();
-        self.change(|view| {
-            view.state = State::Running(now());
-            view.id = Some(format!("playground://{:032x}", rand::random::<u128>()));
-            view.started = !has_startup;
-            view.ready = !has_startup && !has_readiness;
-            view.resources.clone_from(&spec.resources);
-        });
-        self.event("Normal", "Started", format!("Started container {}", spec.name))
-            .await;
-        Ok(Some(instance))
-    }
-
-    async fn fail(&self, state: &str, reason: &str, message: String) {
-        self.change(|view| {
-            view.state = State::Waiting {
-                reason: state.into(),
-                message: message.clone(),
-            }
-        });
-        self.event("Warning", reason, message).await;
-    }
-
-    async fn create(&self, spec: &Container, program: Program) -> Result<Instance, (&'static str, anyhow::Error)> {
-        let pod = self.pod();
-        let facts = Facts {
-            pod: &pod,
-            pod_ip: self.address.to_string(),
-            node_ip: self.node.address().to_string(),
-            allocatable: self.node.options.capacity.resources(),
-        };
-        let resolved = environment::resolve(&self.node.client, &facts, spec).await;
-        let mut variables = resolved.map_err(|error| ("CreateContainerConfigError", error.into()))?;
-        self.variables.lock().clone_from(&variables);
-        let expanded = |words: Vec<String>, variables: &BTreeMap<String, String>| -> Vec<String> {
-            words.iter().map(|word| expand(word, variables)).collect()
-        };
-        let started = match program {
-            Program::Binary {
-                path,
-                arguments,
-                operator,
-            } => {
-                let arguments = self.node.fit_to_host(&path, expanded(arguments, &variables));
-                if operator {
-                    self.give_credentials(&pod, &mut variables)
-                        .map_err(|error| ("CreateContainerError", error))?;
-                }
-                process::start(&path, &arguments, &variables, &self.log)
-            }
-            Program::Own(arguments) => {
-                let place = Place {
-                    address: self.address,
-                    limits: Resources::limits(spec.resources.as_ref()),
-                    node_cores: self.node.options.capacity.cpu_cores,
-                    client: self.node.client.clone(),
-                };
-                Ok(own::start(expanded(arguments, &variables), place, &self.log))
-            }
-        };
-        started.map_err(|error| ("RunContainerError", error))
-    }
-
-    fn give_credentials(&self, pod: &Pod, variables: &mut BTreeMap<String, String>) -> anyhow::Result<()> {
-        let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
-        let account = account.unwrap_or_else(|| "default".into());
-        let file = (self.node.kubeconfig_for)(&pod.namespace().unwrap_or_default(), &account)?;
-        variables.insert("KUBECONFIG".into(), file.display().to_string());
-        // Pods share one network namespace here: each listens on its own address instead of on all.
-        let listen = variables.entry("VALENCE_LISTEN_ADDRESS".into());
-        listen.or_insert_with(|| self.address.to_string());
-        Ok(())
-    }
-
     /// Watches over a running instance until it has ended.
     async fn supervise(&self, instance: &Instance, stop: &mut watch::Receiver<Stop>, turn: &Turn) -> End {
         let spec = self.spec();
@@ -456,96 +338,6 @@ impl ContainerRuntime {
             let limit = Resources::limits(self.spec().resources.as_ref()).memory;
             if limit.is_some_and(|limit| instance.control.usage().memory_bytes as f64 > limit) {
                 return;
-            }
-        }
-    }
-
-    /// Runs the probes; returns the name of the one that says that the container must be restarted.
-    async fn monitor(&self, spec: &Arc<Container>) -> &'static str {
-        if let Some(probe) = &spec.startup_probe {
-            if !self.succeeds_in_time(spec, &Schedule::of(probe)).await {
-                return "startup";
-            }
-            let ready = spec.readiness_probe.is_none();
-            self.change(|view| {
-                view.started = true;
-                view.ready = ready;
-            });
-        }
-        let readiness = async {
-            match &spec.readiness_probe {
-                Some(probe) => self.follow_readiness(spec, &Schedule::of(probe)).await,
-                None => std::future::pending().await,
-            }
-        };
-        let liveness = async {
-            match &spec.liveness_probe {
-                Some(probe) => self.fails_for_good(spec, &Schedule::of(probe)).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = readiness => "readiness",
-            () = liveness => "liveness",
-        }
-    }
-
-    async fn probe(&self, kind: &str, spec: &Arc<Container>, schedule: &Schedule) -> bool {
-        if schedule.action == Action::Exec {
-            let message = format!("{kind} probe runs a command, which the playground cannot: counted as success");
-            self.event("Warning", "ProbeSkipped", message).await;
-        }
-        match schedule.once(self.address, spec).await {
-            Ok(()) => true,
-            Err(error) => {
-                self.event("Warning", "Unhealthy", format!("{kind} probe failed: {error}"))
-                    .await;
-                false
-            }
-        }
-    }
-
-    async fn succeeds_in_time(&self, spec: &Arc<Container>, schedule: &Schedule) -> bool {
-        tokio::time::sleep(schedule.initial_delay).await;
-        for _ in 0..schedule.failures {
-            if self.probe("Startup", spec, schedule).await {
-                return true;
-            }
-            tokio::time::sleep(schedule.period).await;
-        }
-        false
-    }
-
-    async fn follow_readiness(&self, spec: &Arc<Container>, schedule: &Schedule) {
-        tokio::time::sleep(schedule.initial_delay).await;
-        let (mut successes, mut failures) = (0, 0);
-        loop {
-            if self.probe("Readiness", spec, schedule).await {
-                (successes, failures) = (successes + 1, 0);
-            } else {
-                (successes, failures) = (0, failures + 1);
-            }
-            let was = self.view.lock().ready;
-            if !was && successes >= schedule.successes {
-                self.change(|view| view.ready = true);
-            } else if was && failures >= schedule.failures {
-                self.change(|view| view.ready = false);
-            }
-            tokio::time::sleep(schedule.period).await;
-        }
-    }
-
-    async fn fails_for_good(&self, spec: &Arc<Container>, schedule: &Schedule) {
-        tokio::time::sleep(schedule.initial_delay).await;
-        let mut failures = 0;
-        while failures < schedule.failures {
-            failures = if self.probe("Liveness", spec, schedule).await {
-                0
-            } else {
-                failures + 1
-            };
-            if failures < schedule.failures {
-                tokio::time::sleep(schedule.period).await;
             }
         }
     }
