@@ -135,6 +135,7 @@ fn refresh(learnt_seconds: f64, decision_interval: Duration) -> Duration {
     let wanted = (learnt_seconds * MOST_RELEARNT).clamp(interval, f64::from(REFRESH_INTERVALS) * interval);
     Duration::from_secs_f64(wanted - interval / 2.0)
 }
+
 /// Whether a status is to be written: its decision changed, or the last write is a while ago.
 fn is_due(managed: &Managed, status: &RecommendationStatus, refresh: Duration) -> bool {
     match &managed.written {
@@ -142,6 +143,7 @@ fn is_due(managed: &Managed, status: &RecommendationStatus, refresh: Duration) -
         None => true,
     }
 }
+
 /// Whether somebody else changed or deleted what was written.
 fn was_changed(cluster: &Cluster, key: &Key, managed: &Managed) -> bool {
     let Some((written, _)) = &managed.written else {
@@ -151,6 +153,7 @@ fn was_changed(cluster: &Cluster, key: &Key, managed: &Managed) -> bool {
     let status = known.as_ref().and_then(|known| known.object.status.as_ref());
     status.is_none_or(|status| !status::same_decision(written, status))
 }
+
 async fn write_status(
     writer: &Writer,
     cluster: &Cluster,

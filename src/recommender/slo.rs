@@ -13,6 +13,7 @@ use crate::api::conditions::{self, Condition, ConditionStatus};
 use crate::api::objective::{MatchedDeployment, ServiceLevelObjectiveStatus};
 use crate::cache::keep::KnownObjective;
 use crate::cache::objectives::{MOST_OF_A_DEPLOYMENT, MOST_OF_A_NAMESPACE, in_force};
+use crate::core::evidence::{Counts, allowed};
 use crate::core::readout::{Compliance, Verdict};
 use crate::report::status::ObjectiveStatus;
 
@@ -267,13 +268,46 @@ impl Selected<'_> {
 }
 
 /// Whether nothing can be said of an objective for want of an edge at its response time.
+/// Whether the verdict lacks what the undecided requests would tell, and not just more requests.
 fn undecided(kept: &Compliance) -> bool {
-    kept.verdict == Verdict::Unknown && kept.recent_undecided > 0
+    let would_tell = |undecided: u64| {
+        let counts = Counts {
+            requests: kept.recent_requests as f64,
+            exceeding: (kept.recent_exceeding + undecided) as f64,
+        };
+        counts.verdict(allowed(&kept.objective)) != Verdict::Unknown
+    };
+    kept.verdict == Verdict::Unknown
+        && kept.recent_undecided > 0
+        && (would_tell(0) || would_tell(kept.recent_undecided))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::objective::Objective;
+
+    #[test]
+    fn what_cannot_be_told_is_undecided_only_where_that_is_what_is_lacking() {
+        let kept = |recent_requests, recent_undecided| Compliance {
+            objective: Objective {
+                slo: "fast".to_owned(),
+                percentile: 0.9,
+                response_time_seconds: 0.1,
+                throughput_per_second: None,
+            },
+            verdict: Verdict::Unknown,
+            recent_requests,
+            recent_exceeding: 0,
+            recent_undecided,
+            recent_latency_seconds: None,
+            compliance: None,
+            error_budget_left: 1.0,
+        };
+        assert!(undecided(&kept(3000, 1500)));
+        assert!(!undecided(&kept(3000, 0)));
+        assert!(!undecided(&kept(10, 1)), "ten say nothing, whatever they are");
+    }
 
     #[test]
     fn numbers_that_move_are_no_news() {

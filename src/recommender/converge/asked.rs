@@ -233,14 +233,20 @@ async fn a_pod_whose_size_is_refused_is_evicted_by_the_guards() {
     let server = refusing(422);
     let converger = server.converger(false);
     let matched = Shop::new(injected_all(2)).matched();
+    let mut decision = larger();
+    decision.replicas = Some(2);
     let memory = Convergence::default();
-    let memory = converger.converge(&matched, &larger(), memory, NEW_YEAR).await;
-    assert_eq!(*server.asked.lock(), ["scale web"], "evictions are turned off");
-    let (again, _) = refusing(422).cycle(&matched, memory).await;
-    assert!(
-        !again.contains(&"eviction web-1-0".to_owned()),
-        "it was asked: {again:?}"
+    let memory = converger.converge(&matched, &decision, memory, NEW_YEAR).await;
+    assert_eq!(*server.asked.lock(), [""; 0], "evictions are turned off");
+    assert_eq!(memory.standing.as_ref().unwrap().reason, "EvictionOff");
+    let memory = converger.converge(&matched, &decision, memory, NEW_YEAR + 10.0).await;
+    assert_eq!(
+        memory.standing.as_ref().unwrap().reason,
+        "EvictionOff",
+        "that it was told once changes nothing"
     );
+    let (again, _) = refusing(422).cycle(&matched, memory).await;
+    assert!(again.contains(&"eviction web-1-0".to_owned()), "now it may: {again:?}");
 }
 
 #[tokio::test]

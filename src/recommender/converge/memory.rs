@@ -52,6 +52,15 @@ impl Standing {
     }
 }
 
+/// What a pod was asked for.
+#[derive(Clone, Debug)]
+struct Asked {
+    sizes: BTreeMap<String, Resources>,
+    at: Instant,
+    /// Whether the API server refused them for good.
+    refused: bool,
+}
+
 /// What is remembered between cycles.
 #[derive(Clone, Debug, Default)]
 pub struct Convergence {
@@ -61,7 +70,7 @@ pub struct Convergence {
     /// The sizes that are wanted, and since when.
     wanted_sizes: Option<(BTreeMap<String, Resources>, Instant)>,
     /// Pods that were asked about, by their unique identifiers.
-    asked: HashMap<Arc<str>, (BTreeMap<String, Resources>, Instant)>,
+    asked: HashMap<Arc<str>, Asked>,
     pub(super) autoscaler_asked: Option<Instant>,
     pub(super) evicted: Option<Instant>,
     pub(super) trial: Option<Trial>,
@@ -102,17 +111,27 @@ impl Convergence {
     /// Whether the kubelet may not have judged yet what was last asked for.
     pub(super) fn has_just_asked(&self, pod: &PodSummary) -> bool {
         let asked = self.asked.get(&pod.unique);
-        asked.is_some_and(|(_, at)| at.elapsed() < JUDGING)
+        asked.is_some_and(|asked| asked.at.elapsed() < JUDGING)
+    }
+
+    /// Whether the API server refused the sizes of the plan for this pod.
+    pub(super) fn was_refused(&self, one: &Unpacked<'_>, decision: &Decision) -> bool {
+        let asked = self.asked.get(&one.summary.unique);
+        asked.is_some_and(|asked| asked.refused && asked.sizes == decision.containers) && differs(&one.pod, decision)
     }
 
     fn was_asked(&self, pod: &PodSummary, decision: &Decision) -> bool {
         let asked = self.asked.get(&pod.unique);
-        asked.is_some_and(|(plan, at)| *plan == decision.containers && at.elapsed() < ASK_AGAIN)
+        asked.is_some_and(|asked| asked.sizes == decision.containers && asked.at.elapsed() < ASK_AGAIN)
     }
 
-    pub(super) fn ask(&mut self, pod: &PodSummary, decision: &Decision) {
-        self.asked
-            .insert(Arc::clone(&pod.unique), (decision.containers.clone(), Instant::now()));
+    pub(super) fn ask(&mut self, pod: &PodSummary, decision: &Decision, refused: bool) {
+        let asked = Asked {
+            sizes: decision.containers.clone(),
+            at: Instant::now(),
+            refused,
+        };
+        self.asked.insert(Arc::clone(&pod.unique), asked);
     }
 
     /// Forgets pods that are gone.

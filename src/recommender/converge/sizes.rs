@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::compare::{deferred_seconds, is_infeasible, may_be_cured, unsettled};
-use super::eviction::WAITS;
 use super::requests::Outcome;
 use super::{Convergence, Converger, Standing, current};
 use crate::core::decision::Decision;
@@ -90,6 +89,7 @@ impl Converger {
                 Outcome::Unchanged => !memory.wants_news(),
                 Outcome::Done | Outcome::Refused(_) => true,
             };
+            let refused = matches!(outcome, Outcome::Refused(_));
             told = match outcome {
                 Outcome::Refused(_) => {
                     let told = self.evict(one.summary, "cannot be resized in place", matched, memory);
@@ -103,16 +103,16 @@ impl Converger {
                     Some(outcome.standing("Resizing", done, &format!("for {name}")))
                 }
             };
-            let waits = told.as_ref().is_some_and(|told| told.reason == WAITS);
-            if is_answered && !waits {
-                memory.ask(one.summary, decision);
+            if is_answered {
+                memory.ask(one.summary, decision, refused);
             }
         }
         told
     }
 }
 
-/// A pod that can only get its size elsewhere, and why: its node can never hold it, or had no room for it for long.
+/// A pod that can only get its size elsewhere, and why: it was refused, its node can never hold it, or had no room for it
+/// for long.
 pub fn stranded<'m, 'p>(
     pods: &'m [Unpacked<'p>],
     decision: &Decision,
@@ -122,7 +122,8 @@ pub fn stranded<'m, 'p>(
 ) -> Option<(&'m Unpacked<'p>, &'static str)> {
     let mut settled = pods.iter().filter(|one| !memory.is_owed(one, decision));
     settled.find_map(|one| {
-        if is_infeasible(&one.pod, memory.has_just_asked(one.summary)) {
+        let never = is_infeasible(&one.pod, memory.has_just_asked(one.summary));
+        if never || memory.was_refused(one, decision) {
             Some((one, "cannot be resized in place"))
         } else {
             let waits = deferred_seconds(&one.pod, now_seconds)? >= patience.as_secs_f64();

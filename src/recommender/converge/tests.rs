@@ -420,6 +420,7 @@ fn a_replacement_with_a_sidecar_proves_the_next_eviction() {
     assert_eq!(trial.judge(&after.matched(), PACE), Verdict::GoOn);
     let mut unwanted = Trial::begin(&before.matched());
     let mut fewer = Shop::new(ready_all(1));
+    fewer.deployment["spec"]["replicas"] = json!(2);
     assert_eq!(
         unwanted.judge(&fewer.matched(), Duration::ZERO),
         Verdict::Wait,
