@@ -313,7 +313,8 @@ async fn get_watches() {
     cluster
         .kubectl_ok(&["apply", "-f", "-"], Some(&deployment("web")))
         .await;
-    let mut watching = cluster.following(&["get", "deployment", "web", "--watch"]);
+    // Of a single object kubectl drops the first event, changed meanwhile or not; a list it follows without a gap.
+    let mut watching = cluster.following(&["get", "deployments", "--watch"]);
     watching.until("0/2").await;
     for replicas in [3, 4] {
         let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
