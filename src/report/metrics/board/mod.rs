@@ -88,73 +88,58 @@ impl Series {
 
     fn workload(&mut self, workload: &Workload) {
         let labels = [workload.namespace.as_str(), workload.name.as_str()];
-        self.resources(
-            &labels,
-            &workload.decision.containers,
-            [
-                families::RECOMMENDATIONS_CPU_REQUESTS,
-                families::RECOMMENDATIONS_CPU_LIMITS,
-                families::RECOMMENDATIONS_MEMORY_REQUESTS,
-                families::RECOMMENDATIONS_MEMORY_LIMITS,
-            ],
-        );
-        self.resources(
-            &labels,
-            &workload.original,
-            [
-                families::ORIGINAL_CPU_REQUESTS,
-                families::ORIGINAL_CPU_LIMITS,
-                families::ORIGINAL_MEMORY_REQUESTS,
-                families::ORIGINAL_MEMORY_LIMITS,
-            ],
-        );
-        self.resources(
-            &labels,
-            &workload.current,
-            [
-                families::CURRENT_CPU_REQUESTS,
-                families::CURRENT_CPU_LIMITS,
-                families::CURRENT_MEMORY_REQUESTS,
-                families::CURRENT_MEMORY_LIMITS,
-            ],
-        );
-        for (container, usage) in &workload.usage {
-            let labels = [labels[0], labels[1], container.as_str()];
-            self.put(families::OBSERVED_CPU_USAGE, &labels, usage.cpu.map(|cpu| cpu.0));
-            self.put(
-                families::OBSERVED_MEMORY_USAGE,
-                &labels,
-                usage.memory.map(|memory| memory.0 as f64),
-            );
-        }
-        self.put(
-            families::RECOMMENDATIONS_REPLICAS,
-            &labels,
-            workload.decision.replicas.map(f64::from),
-        );
-        self.put(
-            families::ORIGINAL_REPLICAS,
-            &labels,
-            workload.original_replicas.map(f64::from),
-        );
-        self.put(
-            families::CURRENT_REPLICAS,
-            &labels,
-            Some(f64::from(workload.current_replicas)),
-        );
-        self.put(
-            families::CURRENT_READY_REPLICAS,
-            &labels,
-            Some(f64::from(workload.ready_pods)),
-        );
-        self.put(
-            families::OBSERVED_HTTP_THROUGHPUT,
-            &labels,
-            workload.load_per_second.map(|load| load * 60.0),
-        );
+        self.sizes(workload, &labels);
+        self.usage(workload, &labels);
+        self.replicas(workload, &labels);
+        let throughput = workload.load_per_second.map(|load| load * 60.0);
+        self.put(families::OBSERVED_HTTP_THROUGHPUT, &labels, throughput);
         self.put(families::LIVE, &labels, Some(f64::from(u8::from(workload.live))));
         let state = workload.decision.state.name();
         self.put(families::MODEL_STATE, &[labels[0], labels[1], state], Some(1.0));
+    }
+
+    fn sizes(&mut self, workload: &Workload, labels: &[&str; 2]) {
+        let recommended = [
+            families::RECOMMENDATIONS_CPU_REQUESTS,
+            families::RECOMMENDATIONS_CPU_LIMITS,
+            families::RECOMMENDATIONS_MEMORY_REQUESTS,
+            families::RECOMMENDATIONS_MEMORY_LIMITS,
+        ];
+        let original = [
+            families::ORIGINAL_CPU_REQUESTS,
+            families::ORIGINAL_CPU_LIMITS,
+            families::ORIGINAL_MEMORY_REQUESTS,
+            families::ORIGINAL_MEMORY_LIMITS,
+        ];
+        let current = [
+            families::CURRENT_CPU_REQUESTS,
+            families::CURRENT_CPU_LIMITS,
+            families::CURRENT_MEMORY_REQUESTS,
+            families::CURRENT_MEMORY_LIMITS,
+        ];
+        self.resources(labels, &workload.decision.containers, recommended);
+        self.resources(labels, &workload.original, original);
+        self.resources(labels, &workload.current, current);
+    }
+
+    fn usage(&mut self, workload: &Workload, labels: &[&str; 2]) {
+        for (container, usage) in &workload.usage {
+            let labels = [labels[0], labels[1], container.as_str()];
+            let memory = usage.memory.map(|memory| memory.0 as f64);
+            self.put(families::OBSERVED_CPU_USAGE, &labels, usage.cpu.map(|cpu| cpu.0));
+            self.put(families::OBSERVED_MEMORY_USAGE, &labels, memory);
+        }
+    }
+
+    fn replicas(&mut self, workload: &Workload, labels: &[&str; 2]) {
+        for (family, replicas) in [
+            (families::RECOMMENDATIONS_REPLICAS, workload.decision.replicas),
+            (families::ORIGINAL_REPLICAS, workload.original_replicas),
+            (families::CURRENT_REPLICAS, Some(workload.current_replicas)),
+            (families::CURRENT_READY_REPLICAS, Some(workload.ready_pods)),
+        ] {
+            self.put(family, labels, replicas.map(f64::from));
+        }
     }
 
     fn resources(
