@@ -64,19 +64,21 @@ impl Caller {
 
     /// The answer to a review of a pod, over a connection of its own.
     pub async fn ask(&self, address: SocketAddr, review: &Value) -> Result<Value, String> {
-        let whole = tokio::time::timeout(PATIENCE, self.exchange(address, review.to_string()));
+        let whole = async { Self::ask_over(self.connect(address).await?, review).await };
+        let whole = tokio::time::timeout(PATIENCE, whole);
         whole.await.map_err(|_| "no answer in time".to_owned())?
     }
 
-    async fn exchange(&self, address: SocketAddr, review: String) -> Result<Value, String> {
+    /// The answer over a connection that stands already.
+    pub async fn ask_over(stream: TlsStream<TcpStream>, review: &Value) -> Result<Value, String> {
         let text = |error: hyper::Error| error.to_string();
-        let stream = TokioIo::new(self.connect(address).await?);
+        let stream = TokioIo::new(stream);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.map_err(text)?;
         tokio::spawn(connection);
         let request = http::Request::post("/mutate/pods?timeout=5s")
             .header("host", NAME)
             .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(review)))
+            .body(Full::new(Bytes::from(review.to_string())))
             .unwrap();
         let response = sender.send_request(request).await.map_err(text)?;
         let status = response.status();
