@@ -87,73 +87,12 @@ impl Summary {
 
     /// The table.
     pub fn table(&self) -> String {
-        let record = &self.record;
-        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
-        let (least, most) = record.replicas.unwrap_or_default();
-        let last = record.last.clone().unwrap_or_default();
-        let percentile = |name: &str| {
-            or_dash(
-                self.load
-                    .latency_milliseconds
-                    .get(name)
-                    .map(|value| format!("{value:.0} ms")),
-            )
-        };
-        let third = self
-            .last_third
-            .latencies
-            .quantile(0.99)
-            .map(|p99| format!("{:.0} ms", p99 * 1000.0));
-        let rows = [
-            (
-                "time to first recommendation",
-                or_dash(record.first_recommendation.map(|seconds| format!("{seconds:.0} s"))),
-            ),
-            ("pods with the sidecar, most at once", record.injected.to_string()),
-            (
-                "pods with recommended resources, most at once",
-                record.as_recommended.to_string(),
-            ),
-            ("replica changes admitted", record.replica_changes.to_string()),
-            (
-                "admissions that the operator answered",
-                or_dash(self.admissions.map(|count| count.to_string())),
-            ),
-            ("replicas, fewest to most", format!("{least} to {most}")),
-            (
-                "resources of the newest pod",
-                format!(
-                    "cpu {} / {}, memory {} / {}",
-                    cpu(last.requests.cpu),
-                    cpu(last.limits.cpu),
-                    memory(last.requests.memory),
-                    memory(last.limits.memory)
-                ),
-            ),
-            ("requests offered", self.load.offered.to_string()),
-            ("requests failed", self.load.failed.to_string()),
-            (
-                "p50, p99 of all",
-                format!("{}, {}", percentile("p50"), percentile("p99")),
-            ),
-            ("p99 in the last third", or_dash(third)),
-            (
-                "within the objective in the last third",
-                format!(
-                    "{:.2} % (needs {:.0} %)",
-                    100.0 * (1.0 - self.last_third.share_missed(self.objective)),
-                    100.0 * self.share
-                ),
-            ),
-            (
-                "memory of the operator",
-                or_dash(
-                    self.operator_memory
-                        .map(|bytes| format!("{:.1} MiB", bytes as f64 / 1_048_576.0)),
-                ),
-            ),
-        ];
+        let last = self.record.last.clone().unwrap_or_default();
         let mut text = format!("\nSummary after {}\n", clock(last.seconds));
+        let mebibytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / 1_048_576.0);
+        let mut rows = self.of_the_operator(&last);
+        rows.extend(self.of_the_load());
+        rows.push(("memory of the operator", or_dash(self.operator_memory.map(mebibytes))));
         for (name, value) in rows {
             let _ = writeln!(text, "  {name:<48} {value}");
         }
@@ -165,6 +104,63 @@ impl Summary {
         }
         text
     }
+
+    fn of_the_operator(&self, last: &Sight) -> Vec<(&'static str, String)> {
+        let record = &self.record;
+        let (least, most) = record.replicas.unwrap_or_default();
+        let first = record.first_recommendation.map(|seconds| format!("{seconds:.0} s"));
+        let newest = format!(
+            "cpu {} / {}, memory {} / {}",
+            cpu(last.requests.cpu),
+            cpu(last.limits.cpu),
+            memory(last.requests.memory),
+            memory(last.limits.memory)
+        );
+        vec![
+            ("time to first recommendation", or_dash(first)),
+            ("pods with the sidecar, most at once", record.injected.to_string()),
+            (
+                "pods with recommended resources, most at once",
+                record.as_recommended.to_string(),
+            ),
+            ("replica changes admitted", record.replica_changes.to_string()),
+            (
+                "admissions that the operator answered",
+                or_dash(self.admissions.map(|count| count.to_string())),
+            ),
+            ("replicas, fewest to most", format!("{least} to {most}")),
+            ("resources of the newest pod", newest),
+        ]
+    }
+
+    fn of_the_load(&self) -> Vec<(&'static str, String)> {
+        let percentile = |name: &str| {
+            let value = self.load.latency_milliseconds.get(name);
+            or_dash(value.map(|value| format!("{value:.0} ms")))
+        };
+        let third = self.last_third.latencies.quantile(0.99);
+        let within = 100.0 * (1.0 - self.last_third.share_missed(self.objective));
+        vec![
+            ("requests offered", self.load.offered.to_string()),
+            ("requests failed", self.load.failed.to_string()),
+            (
+                "p50, p99 of all",
+                format!("{}, {}", percentile("p50"), percentile("p99")),
+            ),
+            (
+                "p99 in the last third",
+                or_dash(third.map(|p99| format!("{:.0} ms", p99 * 1000.0))),
+            ),
+            (
+                "within the objective in the last third",
+                format!("{within:.2} % (needs {:.0} %)", 100.0 * self.share),
+            ),
+        ]
+    }
+}
+
+fn or_dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "-".into())
 }
 
 #[cfg(test)]

@@ -126,79 +126,77 @@ pub struct Snapshot<'a> {
 /// Puts together the status.
 pub fn status(snapshot: &Snapshot<'_>) -> PodStatus {
     let before = snapshot.pod.status.clone().unwrap_or_default();
-    let initialised = snapshot.init.iter().all(|(container, view)| {
+    let phase = phase(snapshot, is_initialised(snapshot));
+    let finished = matches!(phase, "Succeeded" | "Failed");
+    let ip = &snapshot.node_address;
+    PodStatus {
+        phase: Some(phase.into()),
+        observed_generation: snapshot.pod.metadata.generation,
+        host_ip: Some(ip.clone()),
+        host_ips: Some(vec![HostIP { ip: ip.clone() }]),
+        pod_ip: snapshot.address.clone(),
+        pod_ips: snapshot.address.clone().map(|ip| vec![PodIP { ip }]),
+        start_time: before.start_time.or_else(|| Some(snapshot.started.clone())),
+        qos_class: before.qos_class.or_else(|| Some(qos_class(snapshot.pod).into())),
+        container_statuses: Some(snapshot.containers.iter().map(container_status).collect()),
+        init_container_statuses: (!snapshot.init.is_empty())
+            .then(|| snapshot.init.iter().map(container_status).collect()),
+        conditions: Some(conditions(
+            before.conditions.as_deref().unwrap_or_default(),
+            milestones(snapshot, finished),
+            &snapshot.resize,
+            snapshot.pod.metadata.generation,
+        )),
+        ..PodStatus::default()
+    }
+}
+
+/// The conditions on the way to a ready pod: whether each holds, and why not.
+fn milestones(snapshot: &Snapshot<'_>, finished: bool) -> [Claim; 5] {
+    let all_ready = !snapshot.containers.is_empty()
+        && snapshot.containers.iter().all(|(_, view)| view.ready)
+        && snapshot.init.iter().all(serves);
+    let ready = all_ready && !finished;
+    let why_unready = if finished {
+        ("PodCompleted", String::new())
+    } else {
+        ("ContainersNotReady", unready(snapshot))
+    };
+    let why_uninitialised = (
+        "ContainersNotInitialized",
+        "containers with incomplete status".to_owned(),
+    );
+    let has_place = snapshot.address.is_some() && !finished;
+    [
+        ("PodReadyToStartContainers", has_place, None),
+        ("Initialized", is_initialised(snapshot), Some(why_uninitialised)),
+        ("Ready", ready, Some(why_unready.clone())),
+        ("ContainersReady", ready, Some(why_unready)),
+        ("PodScheduled", true, None),
+    ]
+}
+
+fn is_initialised(snapshot: &Snapshot<'_>) -> bool {
+    snapshot.init.iter().all(|(container, view)| {
         if is_sidecar(container) {
             view.started || view.exit_code().is_some()
         } else {
             view.exit_code() == Some(0)
         }
-    });
-    let serving = |(container, view): &Seen<'_>| view.ready || !is_sidecar(container) && view.exit_code() == Some(0);
-    let all_ready = !snapshot.containers.is_empty()
-        && snapshot.containers.iter().all(|(_, view)| view.ready)
-        && snapshot.init.iter().all(serving);
-    let phase = phase(snapshot, initialised);
-    let finished = matches!(phase, "Succeeded" | "Failed");
-    let mut status = PodStatus {
-        phase: Some(phase.into()),
-        observed_generation: snapshot.pod.metadata.generation,
-        host_ip: Some(snapshot.node_address.clone()),
-        host_ips: Some(vec![HostIP {
-            ip: snapshot.node_address.clone(),
-        }]),
-        pod_ip: snapshot.address.clone(),
-        pod_ips: snapshot.address.clone().map(|ip| vec![PodIP { ip }]),
-        start_time: before.start_time.clone().or_else(|| Some(snapshot.started.clone())),
-        qos_class: before
-            .qos_class
-            .clone()
-            .or_else(|| Some(qos_class(snapshot.pod).into())),
-        container_statuses: Some(snapshot.containers.iter().map(container_status).collect()),
-        init_container_statuses: (!snapshot.init.is_empty())
-            .then(|| snapshot.init.iter().map(container_status).collect()),
-        ..PodStatus::default()
-    };
-    let unready = || {
-        let names = snapshot
-            .containers
-            .iter()
-            .chain(&snapshot.init)
-            .filter(|seen| !serving(seen))
-            .map(|(c, _)| c.name.as_str());
-        Some((
-            "ContainersNotReady",
-            format!(
-                "containers with unready status: [{}]",
-                names.collect::<Vec<_>>().join(" ")
-            ),
-        ))
-    };
-    let why_unready = if finished {
-        Some(("PodCompleted", String::new()))
-    } else {
-        unready()
-    };
-    let why_uninitialised = Some((
-        "ContainersNotInitialized",
-        "containers with incomplete status".to_owned(),
-    ));
-    status.conditions = Some(conditions(
-        before.conditions.as_deref().unwrap_or_default(),
-        [
-            (
-                "PodReadyToStartContainers",
-                snapshot.address.is_some() && !finished,
-                None,
-            ),
-            ("Initialized", initialised, why_uninitialised),
-            ("Ready", all_ready && !finished, why_unready.clone()),
-            ("ContainersReady", all_ready && !finished, why_unready),
-            ("PodScheduled", true, None),
-        ],
-        &snapshot.resize,
-        snapshot.pod.metadata.generation,
-    ));
-    status
+    })
+}
+
+fn serves((container, view): &Seen<'_>) -> bool {
+    view.ready || !is_sidecar(container) && view.exit_code() == Some(0)
+}
+
+fn unready(snapshot: &Snapshot<'_>) -> String {
+    let all = snapshot.containers.iter().chain(&snapshot.init);
+    let names: Vec<_> = all
+        .filter(|seen| !serves(seen))
+        .map(|(container, _)| container.name.as_str())
+        .collect();
+    format!("containers with unready status: [{}]", names.join(" "))
 }
 
 fn phase(snapshot: &Snapshot<'_>, initialised: bool) -> &'static str {
