@@ -4,7 +4,7 @@
 #
 #   .ci/tools.sh                  envoy, kubectl, helm
 #   .ci/tools.sh TOOL...          of envoy, kubectl, helm, prometheus, promtool, cargo-deny
-#   .ci/tools.sh chromium | c++   checks for it, and installs Debian's where we are root
+#   .ci/tools.sh chromium | valgrind | c++   checks for it, and installs Debian's where we are root
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=$PWD/.tools
@@ -143,6 +143,7 @@ for tool; do
     prometheus | promtool) prometheus "$tool" ;;
     cargo-deny) plugin "$tool" ;;
     chromium) installed chromium chromium fonts-dejavu-core ;;
+    valgrind) installed valgrind valgrind ;;
     c++) installed c++ g++ ;;
     *) die "unknown tool $tool" ;;
     esac

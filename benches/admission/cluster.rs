@@ -14,13 +14,7 @@ pub const NAMESPACES: usize = 100;
 /// Deployments over [`NAMESPACES`] namespaces, each with its ReplicaSet, Service, Recommendation and two pods.
 pub fn filled(deployments: usize) -> Arc<Cluster> {
     let cluster = Cluster::default();
-    cluster.objectives.set_filled();
-    cluster.horizontal_pod_autoscalers.set_filled();
-    cluster.limit_ranges.set_filled();
-    cluster.resource_quotas.set_filled();
-    cluster.network_policies.set_filled();
-    cluster.disruption_budgets.set_filled();
-    cluster.vertical_pod_autoscalers.set_filled();
+    cluster.set_filled();
     let names = || (0..deployments).map(|index| (format!("team-{}", index % NAMESPACES), format!("service-{index}")));
     cluster.namespaces.replace(
         (0..NAMESPACES)

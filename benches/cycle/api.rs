@@ -13,30 +13,16 @@ use tokio::net::TcpListener;
 
 use super::{cluster, process};
 
-/// A server that is running.
-pub struct Server {
-    address: SocketAddr,
-}
-
-impl Server {
-    /// Starts it.
-    pub fn start() -> Self {
-        let usage: Arc<[Bytes]> = (0..cluster::NAMESPACES)
-            .map(|number| cluster::usage(number).into())
-            .collect();
-        let address = process::on_its_own_thread(async move |ready| {
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            ready(listener.local_addr().expect("an address"));
-            accept(listener, usage).await;
-        });
-        Self { address }
-    }
-
-    /// A client of it. To be called within a runtime.
-    pub fn client(&self) -> kube::Client {
-        let address = format!("http://{}", self.address).parse().expect("an address");
-        kube::Client::try_from(kube::Config::new(address)).expect("a client")
-    }
+/// Starts it; where it listens.
+pub fn start() -> SocketAddr {
+    let usage: Arc<[Bytes]> = (0..cluster::NAMESPACES)
+        .map(|number| cluster::usage(number).into())
+        .collect();
+    process::on_its_own_thread(async move |ready| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        ready(listener.local_addr().expect("an address"));
+        accept(listener, usage).await;
+    })
 }
 
 async fn accept(listener: TcpListener, usage: Arc<[Bytes]>) {

@@ -8,6 +8,7 @@ mod api;
 mod cluster;
 mod models;
 mod observations;
+mod others;
 mod process;
 mod scrapes;
 mod sidecars;
@@ -24,6 +25,7 @@ fn main() {
     match part.as_deref() {
         Some("models") => models::measure(),
         Some("scrapes") => scrapes::measure(),
+        Some("others") => others::serve(),
         _ => {
             println!("{DEPLOYMENTS} Deployments, {PODS} pods each, {CONTAINERS} containers in each pod");
             for part in ["models", "scrapes"] {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use valence::report::metrics::ScrapeMetrics;
-use valence::scrape::{PodSummary, Scraper, Subject};
+use valence::scrape::{Scraper, Subject, Summaries};
 
-use super::{DEPLOYMENTS, PODS, api, cluster, process, row, sidecars};
+use super::others::Others;
+use super::{DEPLOYMENTS, PODS, cluster, process, row};
 
-const INTERVAL: Duration = Duration::from_secs(15);
+/// Time from one round to the next.
+pub const INTERVAL: Duration = Duration::from_secs(15);
 const ROUNDS: usize = 5;
 
 /// Scrapes everything a few times and tells the CPU time and the memory.
@@ -18,8 +20,7 @@ pub fn measure() {
         "one round of scrapes over HTTP, {} sidecars, one thread",
         DEPLOYMENTS * PODS
     );
-    sidecars::serve(INTERVAL);
-    let server = api::Server::start();
+    let others = Others::start();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -27,7 +28,7 @@ pub fn measure() {
     let before = process::resident_megabytes();
     let subjects: Vec<_> = (0..DEPLOYMENTS).map(subject).collect();
     let metrics = ScrapeMetrics::new(&prometheus::Registry::new()).expect("metrics");
-    let mut scraper = runtime.block_on(async { Scraper::new(server.client(), INTERVAL, metrics) });
+    let mut scraper = runtime.block_on(async { Scraper::new(others.client(), INTERVAL, metrics) });
     let mut cpu = Vec::new();
     let mut wall = Vec::new();
     let mut unanswered = 0;
@@ -69,18 +70,24 @@ pub fn measure() {
     row(
         "peak resident",
         format!("{:.1} MB", process::peak_resident_megabytes()),
-        "with the sidecars and the API server in this process (must be <= 200)",
+        "of this process, which scrapes (must be <= 200)",
+    );
+    row(
+        "peak resident of the others",
+        format!("{} MB", others.stop()),
+        "the sidecars and the API server, a process of their own",
     );
 }
 
 fn subject(index: usize) -> Subject {
+    let mut summaries = Summaries::default();
     Subject {
         namespace: cluster::namespace(index),
         template: "7c9d8b6f5d".to_owned(),
         software: BTreeMap::new(),
         desired_replicas: PODS as u32,
         pods: (0..PODS)
-            .filter_map(|pod| PodSummary::of(Arc::new(cluster::packed(index, pod))))
+            .filter_map(|pod| summaries.of(Arc::new(cluster::packed(index, pod))))
             .map(Arc::new)
             .collect(),
         name: cluster::name(index),

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use valence_webhook::{LatencyObjective, Plan, Plans};
+use valence_webhook::{LatencyObjective, ObjectiveSource, Plan, Plans};
 
 use super::{Cluster, objectives, selectors};
 use crate::core::objective::Objective;
@@ -37,6 +37,11 @@ impl Plans for Cluster {
     fn objectives(&self, namespace: &str, deployment_labels: &BTreeMap<String, String>) -> Vec<LatencyObjective> {
         let matching = objectives::matching(&self.objectives_in_force(namespace), deployment_labels);
         matching.objectives.iter().map(latency_objective).collect()
+    }
+
+    fn objective_sources(&self, namespace: &str) -> Option<Vec<ObjectiveSource>> {
+        let sources = self.objectives.of(namespace).into_iter();
+        Some(sources.map(|known| known as ObjectiveSource).collect())
     }
 
     fn plan(&self, namespace: &str, deployment: &str) -> Option<Arc<Plan>> {

@@ -19,7 +19,7 @@ use crate::cache::pods::PackedPod;
 use crate::core::decision::{Bounds, ContainerBounds};
 use crate::core::objective::Objective;
 use crate::core::units::{Bytes, Cores};
-use crate::scrape::{PodSummary, Subject};
+use crate::scrape::{PodSummary, Subject, Summaries};
 
 /// Namespace and name of a Deployment.
 pub type Key = (String, String);
@@ -132,8 +132,8 @@ impl Surroundings {
         let deployment = Arc::clone(&known.object);
         let name = deployment.name_any();
         let wishes = Wishes::read(|key| deployment.annotations().get(key).map(String::as_str));
-        let packed = self.pods.get(&name).into_iter().flatten();
-        let summaries = packed.filter_map(|pod| PodSummary::of(Arc::clone(pod)));
+        let (packed, mut summaries) = (self.pods.get(&name).into_iter().flatten(), Summaries::default());
+        let summaries = packed.filter_map(|pod| summaries.of(Arc::clone(pod)));
         let mut pods: Vec<Arc<PodSummary>> = summaries.map(Arc::new).collect();
         pods.sort_by(|a, b| a.name.cmp(&b.name));
         let caps = self.caps(cluster, &pods);

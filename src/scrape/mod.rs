@@ -26,7 +26,7 @@ use crate::report::metrics::ScrapeMetrics;
 use client::{Fetcher, ScrapeError};
 use lanes::{Failure, Lanes, Pace};
 use resource_metrics::NamespaceUsage;
-pub use subject::{PodSummary, Subject, TEMPLATE_HASH};
+pub use subject::{PodSummary, Restarts, Subject, Summaries, TEMPLATE_HASH};
 use window::{Beginning, Stamped, Tracks, Window};
 
 /// Namespaces whose resource metrics are fetched at any time.
@@ -254,20 +254,20 @@ impl Scraper {
     }
 
     fn containers(&mut self, pod: &PodSummary, usage: &NamespaceUsage) -> BTreeMap<String, ContainerObservation> {
-        let mut killed = BTreeSet::new();
-        for (container, restarts, for_memory) in &pod.restarts {
-            if self.tracks.restarted(&pod.unique, container, *restarts) && *for_memory {
-                killed.insert(container.as_str());
-            }
-        }
+        let restarted = self.tracks.restarted(&pod.unique, &pod.restarts);
+        let killed: BTreeSet<_> = restarted
+            .iter()
+            .filter(|restarted| restarted.for_memory)
+            .map(|restarted| &*restarted.container)
+            .collect();
         let used = usage.get(&pod.name);
         pod.resources
             .iter()
             .map(|(name, resources)| {
-                let used = used.and_then(|used| used.get(name)).copied().unwrap_or_default();
-                let killed_for_memory = killed.contains(name.as_str());
+                let used = used.and_then(|used| used.get(name)).unwrap_or_default();
+                let killed_for_memory = killed.contains(&**name);
                 (
-                    name.clone(),
+                    name.to_string(),
                     ContainerObservation {
                         cpu: used.cpu,
                         memory: used.memory,

@@ -1,11 +1,13 @@
 //! CPU and memory in use, from `metrics.k8s.io`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use http::Request;
 use kube::Client;
 use serde::Deserialize;
 
+use super::subject::shared;
 use crate::api::quantity;
 use crate::core::units::{Bytes, Cores};
 
@@ -19,7 +21,20 @@ pub struct Usage {
 }
 
 /// Usage by container, by pod of a namespace.
-pub type NamespaceUsage = HashMap<String, BTreeMap<String, Usage>>;
+pub type NamespaceUsage = HashMap<String, PodUsage>;
+
+/// Usage by container. The pods of a namespace share the names.
+#[derive(Debug, Default)]
+pub struct PodUsage(Box<[(Arc<str>, Usage)]>);
+
+impl PodUsage {
+    /// What a container uses, where that is known.
+    #[must_use]
+    pub fn get(&self, container: &str) -> Option<Usage> {
+        let found = self.0.iter().find(|(name, _)| **name == *container)?;
+        Some(found.1)
+    }
+}
 
 #[derive(Deserialize)]
 struct List {
@@ -43,7 +58,13 @@ struct Name {
 struct Container {
     name: String,
     #[serde(default)]
-    usage: HashMap<String, String>,
+    usage: Amounts,
+}
+
+#[derive(Default, Deserialize)]
+struct Amounts {
+    cpu: Option<String>,
+    memory: Option<String>,
 }
 
 /// What the pods of a namespace use now.
@@ -54,25 +75,30 @@ pub async fn fetch(client: &Client, namespace: &str) -> Result<NamespaceUsage, k
     let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods");
     let request = Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
     let list: List = client.request(request).await?;
-    Ok(list
-        .items
-        .into_iter()
-        .map(|item| (item.metadata.name, usages(item.containers)))
-        .collect())
+    Ok(usages(list))
 }
 
-fn usages(containers: Vec<Container>) -> BTreeMap<String, Usage> {
-    containers
-        .into_iter()
-        .map(|container| (container.name, usage(&container.usage)))
+fn usages(list: List) -> NamespaceUsage {
+    let mut names = BTreeSet::new();
+    let mut usages = |containers: Vec<Container>| {
+        let containers = containers.iter();
+        PodUsage(
+            containers
+                .map(|one| (shared(&mut names, &one.name), usage(&one.usage)))
+                .collect(),
+        )
+    };
+    let items = list.items.into_iter();
+    items
+        .map(|item| (item.metadata.name, usages(item.containers)))
         .collect()
 }
 
-fn usage(amounts: &HashMap<String, String>) -> Usage {
-    let amount = |name: &str| amounts.get(name).and_then(|text| quantity::value(text));
+fn usage(amounts: &Amounts) -> Usage {
+    let amount = |text: &Option<String>| text.as_deref().and_then(quantity::value);
     Usage {
-        cpu: amount("cpu").map(Cores),
-        memory: amount("memory").map(|bytes| Bytes(bytes as u64)),
+        cpu: amount(&amounts.cpu).map(Cores),
+        memory: amount(&amounts.memory).map(|bytes| Bytes(bytes as u64)),
     }
 }
 
@@ -93,9 +119,11 @@ mod tests {
             }],
         }))
         .unwrap();
-        let web = usages(list.items.into_iter().next().unwrap().containers);
-        assert_eq!(web["web"].memory, Some(Bytes(34564 * 1024)));
-        assert!((web["web"].cpu.unwrap().0 - 125_431e-9).abs() < 1e-12);
-        assert_eq!(web["envoy"], Usage::default());
+        let usages = usages(list);
+        let web = usages["web-1"].get("web").unwrap();
+        assert_eq!(web.memory, Some(Bytes(34564 * 1024)));
+        assert!((web.cpu.unwrap().0 - 125_431e-9).abs() < 1e-12);
+        assert_eq!(usages["web-1"].get("envoy"), Some(Usage::default()));
+        assert_eq!(usages["web-1"].get("other"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Whom a round observes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -41,6 +41,82 @@ impl Subject {
     }
 }
 
+/// What is known of the ends of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restarts {
+    /// Its name.
+    pub container: Arc<str>,
+    /// How often it was restarted.
+    pub count: i32,
+    /// Whether its last end was for lack of memory.
+    pub for_memory: bool,
+}
+
+/// Sums up the pods of a Deployment, which have most in common: what is the same of several is kept once.
+#[derive(Debug, Default)]
+pub struct Summaries {
+    names: BTreeSet<Arc<str>>,
+    restarts: Arc<[Restarts]>,
+    resources: Arc<[(Arc<str>, Resources)]>,
+}
+
+impl Summaries {
+    /// Sums a pod up; `None` where it has ended: it is counted by nobody, its controller has made another.
+    #[must_use]
+    pub fn of(&mut self, packed: Arc<PackedPod>) -> Option<PodSummary> {
+        let pod = packed.unpack()?;
+        if pods::has_ended(&pod) {
+            return None;
+        }
+        self.take_in(&pod);
+        Some(PodSummary {
+            unique: pod.uid().unwrap_or_else(|| pod.name_any()).into(),
+            template_hash: packed.label(TEMPLATE_HASH).map(str::to_owned),
+            address: pods::address(&pod),
+            metrics_port: pods::metrics_port(&pod),
+            is_injected: pod.annotations().contains_key(names::INJECTED),
+            has_node: pods::has_node(&pod),
+            created_at_seconds: pods::created_at_seconds(&pod),
+            ready_at_seconds: pods::ready_at_seconds(&pod),
+            restarts: Arc::clone(&self.restarts),
+            resources: Arc::clone(&self.resources),
+            phase: pods::lasting_phase(&pod),
+            name: pod.name_any(),
+            packed,
+        })
+    }
+
+    /// Has the lists of a pod at hand, those of the one before where they are the same.
+    fn take_in(&mut self, pod: &Pod) {
+        let restarts = pods::restarts(pod).map(|(container, count, for_memory)| Restarts {
+            container: shared(&mut self.names, container),
+            count,
+            for_memory,
+        });
+        let restarts: Vec<_> = restarts.collect();
+        if *restarts != *self.restarts {
+            self.restarts = restarts.into();
+        }
+        let resources = pods::resources(pod).into_iter();
+        let resources: Vec<_> = resources
+            .map(|(container, resources)| (shared(&mut self.names, &container), resources))
+            .collect();
+        if *resources != *self.resources {
+            self.resources = resources.into();
+        }
+    }
+}
+
+/// A name, the same one for all that ask.
+pub(super) fn shared(names: &mut BTreeSet<Arc<str>>, name: &str) -> Arc<str> {
+    if let Some(known) = names.get(name) {
+        return Arc::clone(known);
+    }
+    let new: Arc<str> = name.into();
+    names.insert(Arc::clone(&new));
+    new
+}
+
 /// What every round needs to know of a pod: a twentieth of what the unpacked Pod takes.
 #[derive(Clone, Debug)]
 pub struct PodSummary {
@@ -62,40 +138,20 @@ pub struct PodSummary {
     pub created_at_seconds: f64,
     /// When it became ready, in seconds since the Unix epoch; `None` while it is not.
     pub ready_at_seconds: Option<f64>,
-    /// How often each container was restarted, and whether the last end was for lack of memory.
-    pub restarts: Vec<(String, i32, bool)>,
-    /// Requests and limits in force, by container.
-    pub resources: Vec<(String, Resources)>,
+    /// The ends of its containers. Pods of which it is the same share the list.
+    pub restarts: Arc<[Restarts]>,
+    /// Requests and limits in force, by container. Pods of which they are the same share the list.
+    pub resources: Arc<[(Arc<str>, Resources)]>,
     /// Where it stands in its life, but for how long it may look for a node.
     phase: PodPhase,
     packed: Arc<PackedPod>,
 }
 
 impl PodSummary {
-    /// Sums a pod up; `None` where it has ended: it is counted by nobody, its controller has made another.
+    /// Sums a single pod up; `None` where it has ended.
     #[must_use]
     pub fn of(packed: Arc<PackedPod>) -> Option<Self> {
-        let pod = packed.unpack()?;
-        if pods::has_ended(&pod) {
-            return None;
-        }
-        let restarts =
-            pods::restarts(&pod).map(|(container, count, for_memory)| (container.to_owned(), count, for_memory));
-        Some(Self {
-            unique: pod.uid().unwrap_or_else(|| pod.name_any()).into(),
-            template_hash: packed.label(TEMPLATE_HASH).map(str::to_owned),
-            address: pods::address(&pod),
-            metrics_port: pods::metrics_port(&pod),
-            is_injected: pod.annotations().contains_key(names::INJECTED),
-            has_node: pods::has_node(&pod),
-            created_at_seconds: pods::created_at_seconds(&pod),
-            ready_at_seconds: pods::ready_at_seconds(&pod),
-            restarts: restarts.collect(),
-            resources: pods::resources(&pod).into_iter().collect(),
-            phase: pods::lasting_phase(&pod),
-            name: pod.name_any(),
-            packed,
-        })
+        Summaries::default().of(packed)
     }
 
     /// The Pod itself, as far as it is kept.

@@ -1,8 +1,10 @@
 //! From counters that only grow to what happened between two scrapes of a pod.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::envoy::Reading;
+use super::subject::Restarts;
 use crate::core::histogram::Histogram;
 
 /// A reading that is older than this many intervals is no longer the start of a window: the load would be spread over
@@ -50,7 +52,7 @@ pub struct Tracks {
 #[derive(Debug, Default)]
 struct Track {
     reading: Option<Stamped>,
-    restarts: HashMap<String, i32>,
+    restarts: Option<Arc<[Restarts]>>,
     round: u64,
 }
 
@@ -99,10 +101,15 @@ impl Tracks {
         }
     }
 
-    /// Whether a container was restarted since the last round; the first sight of a pod says nothing.
-    pub fn restarted(&mut self, pod: &str, container: &str, restarts: i32) -> bool {
-        let before = self.track(pod).restarts.insert(container.to_owned(), restarts);
-        before.is_some_and(|before| restarts > before)
+    /// The containers that were restarted since the last round; the first sight of one says nothing.
+    pub fn restarted<'n>(&mut self, pod: &str, now: &'n Arc<[Restarts]>) -> Vec<&'n Restarts> {
+        let before = self.track(pod).restarts.replace(Arc::clone(now));
+        let before = before.as_deref().unwrap_or_default();
+        let more = |now: &&Restarts| {
+            let mut before = before.iter();
+            before.any(|before| before.container == now.container && before.count < now.count)
+        };
+        now.iter().filter(more).collect()
     }
 
     fn track(&mut self, pod: &str) -> &mut Track {
@@ -216,9 +223,25 @@ mod tests {
     #[test]
     fn restarts_are_told_once_and_absent_pods_forgotten() {
         let mut tracks = tracks();
-        assert!(!tracks.restarted("a", "web", 3));
-        assert!(tracks.restarted("a", "web", 4));
-        assert!(!tracks.restarted("a", "web", 4));
+        let mut restarted = |counts: &[(&str, i32)]| {
+            let now: Arc<[_]> = counts
+                .iter()
+                .map(|(container, count)| Restarts {
+                    container: (*container).into(),
+                    count: *count,
+                    for_memory: false,
+                })
+                .collect();
+            let restarted = tracks.restarted("a", &now);
+            restarted
+                .iter()
+                .map(|one| one.container.to_string())
+                .collect::<Vec<_>>()
+        };
+        assert!(restarted(&[("web", 3)]).is_empty());
+        assert_eq!(restarted(&[("envoy", 7), ("web", 4)]), ["web"]);
+        assert!(restarted(&[("envoy", 7), ("web", 4)]).is_empty());
+        assert_eq!(restarted(&[("web", 4), ("envoy", 8)]), ["envoy"]);
         tracks.begin();
         tracks.forget_absent();
         assert!(tracks.is_empty());

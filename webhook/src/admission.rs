@@ -13,7 +13,7 @@ use crate::outcome::{Outcome, Unseen};
 use crate::plans::Plans;
 use crate::pod::Sidecars;
 use crate::reader::Quick;
-use crate::recall::{Asked, Recall, Recalled, Reply};
+use crate::recall::{Arrived, Recall, Recalled, Reply};
 use crate::review::{self, Read, Request, ReviewError};
 use crate::settings::Settings;
 use crate::{deployment, hpa, pod, scale, service};
@@ -103,13 +103,19 @@ pub struct Context<'c> {
 /// Admission with all that it needs.
 pub struct Admission {
     plans: Arc<dyn Plans>,
-    settings: ArcSwap<Settings>,
+    configuration: ArcSwap<Configuration>,
     metrics: Metrics,
     notices: Arc<dyn Notices>,
     shares: Shares,
-    sidecars: Sidecars,
     waiters: Semaphore,
     recall: Recall,
+}
+
+/// What the administrator chose, and the sidecars that were made from it.
+#[derive(Default)]
+struct Configuration {
+    settings: Arc<Settings>,
+    sidecars: Sidecars,
 }
 
 /// An answer, ready to be sent.
@@ -131,17 +137,33 @@ impl Answer {
     }
 }
 
+impl Configuration {
+    fn of(settings: Settings) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            ..Self::default()
+        }
+    }
+
+    fn context<'c>(&'c self, plans: &'c dyn Plans) -> Context<'c> {
+        Context {
+            plans,
+            settings: &self.settings,
+            sidecars: &self.sidecars,
+        }
+    }
+}
+
 impl Admission {
     /// Puts admission together.
     #[must_use]
     pub fn new(plans: Arc<dyn Plans>, settings: Settings, metrics: Metrics, notices: Arc<dyn Notices>) -> Self {
         Self {
             plans,
-            settings: ArcSwap::from_pointee(settings),
+            configuration: ArcSwap::from_pointee(Configuration::of(settings)),
             metrics,
             notices,
             shares: Shares::default(),
-            sidecars: Sidecars::default(),
             waiters: Semaphore::new(MOST_WAITERS),
             recall: Recall::default(),
         }
@@ -150,13 +172,12 @@ impl Admission {
     /// What the administrator chose.
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
-        self.settings.load_full()
+        Arc::clone(&self.configuration.load().settings)
     }
 
     /// Goes on with other settings, as after an upgrade of the cluster. What was injected before is left as it is.
     pub fn reconfigure(&self, settings: Settings) {
-        self.settings.store(Arc::new(settings));
-        self.sidecars.forget();
+        self.configuration.store(Arc::new(Configuration::of(settings)));
     }
 
     /// Answers a review, without any effect.
@@ -164,14 +185,10 @@ impl Admission {
     /// # Errors
     /// When there is nothing to answer.
     pub fn answer(&self, endpoint: Endpoint, body: &[u8]) -> Result<Answer, ReviewError> {
-        let settings = self.settings.load();
-        let context = Context {
-            plans: self.plans.as_ref(),
-            settings: &settings,
-            sidecars: &self.sidecars,
-        };
+        let configuration = self.configuration.load();
+        let context = configuration.context(self.plans.as_ref());
         match endpoint {
-            Endpoint::Pods => self.answer_pod(&settings, body),
+            Endpoint::Pods => self.answer_pod(&configuration, body),
             Endpoint::Resize => decide(&context, body, pod::admit_resize),
             Endpoint::Deployments => decide(&context, body, |context, request| {
                 deployment::admit(context, request, body)
@@ -183,7 +200,8 @@ impl Admission {
     }
 
     /// A new pod, of which there may have been one before: then its review need not be read.
-    fn answer_pod(&self, settings: &Arc<Settings>, body: &[u8]) -> Result<Answer, ReviewError> {
+    fn answer_pod(&self, configuration: &Configuration, body: &[u8]) -> Result<Answer, ReviewError> {
+        let settings = &configuration.settings;
         if let Some(recalled) = self.recall.find(self.plans.as_ref(), settings, body)
             && self.plans.synced()
         {
@@ -206,7 +224,7 @@ impl Admission {
             // Who wrote which field when is another matter with every pod, and none of admission's.
             metadata.managed_fields = None;
         }
-        let asked = Asked {
+        let arrived = Arrived {
             body,
             uid: request.uid.as_deref().unwrap_or_default(),
             namespace: request.namespace(),
@@ -214,14 +232,10 @@ impl Admission {
             pod: &pod,
         };
         let decide = |plans: &dyn Plans| {
-            let context = Context {
-                plans,
-                settings,
-                sidecars: &self.sidecars,
-            };
-            reply(pod::admit(&context, asked.namespace, &pod))
+            let context = configuration.context(plans);
+            reply(pod::admit(&context, arrived.namespace, &pod))
         };
-        let reply = self.recall.reply(&self.plans, settings, &asked, decide);
+        let reply = self.recall.reply(self.plans.as_ref(), settings, &arrived, decide);
         Ok(answer(&request, reply, String::new()))
     }
 

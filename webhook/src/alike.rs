@@ -1,23 +1,23 @@
 //! Reviews that differ in nothing which is read.
 //!
 //! The pods of a ReplicaSet come in bursts, and their reviews differ in identifiers, in times, and in the names of the volumes
-//! of their tokens: in characters of text that is passed over. Where only those differ, and are such that text stays text,
-//! whatever is read is the same; and comparing bytes is many times as fast as reading them.
+//! of their tokens: in values that are passed over. What is read of a review is kept, a tenth of a large one; where
+//! another has the same in the same order, with whatever values in between that are passed over, reading it would come to the
+//! same. Comparing some thousand bytes, and going past the others, is several times as fast as that.
 
 use std::ops::Range;
 
-use crate::blocks::{BLOCK, differ_freely, ordinary_in_text};
+use crate::reader::Reader;
 
-/// Bytes that are compared together.
-const STRETCH: usize = 8 * BLOCK;
-
-/// A review, and where another may differ from it.
+/// What is read of a review.
 #[derive(Debug)]
 pub(crate) struct Template {
-    body: Box<[u8]>,
-    /// A bit for each byte that may be another.
-    free: Box<[u64]>,
-    uid: Range<usize>,
+    /// The parts that are read, one after the other. A value that is passed over follows each but the last.
+    read: Box<[u8]>,
+    /// Where each part but the last ends.
+    ends: Box<[u32]>,
+    /// The part that the identifier of the review follows, in place of a value that is passed over.
+    before_uid: usize,
 }
 
 impl Template {
@@ -25,55 +25,50 @@ impl Template {
     /// is not written as it is said.
     pub fn of(body: &[u8], uid: &str, passed: &[Range<usize>]) -> Option<Self> {
         let start = (uid.as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
-        let uid = start..start.checked_add(uid.len())?;
-        body.get(uid.clone())?;
-        let mut free = vec![0; body.len().div_ceil(BLOCK)];
-        for range in passed.iter().chain([&uid]) {
-            mark(&mut free, range);
+        let quoted = start.checked_sub(1)?..start.checked_add(uid.len())?.checked_add(1)?;
+        let written = body.get(quoted.clone())?;
+        (written.first() == Some(&b'"') && written.last() == Some(&b'"')).then_some(())?;
+        let before_uid = passed.partition_point(|range| range.start < quoted.start);
+        let gaps = passed[..before_uid]
+            .iter()
+            .chain([&quoted])
+            .chain(&passed[before_uid..]);
+        let (mut read, mut ends, mut at) = (Vec::new(), Vec::with_capacity(passed.len() + 1), 0);
+        for gap in gaps {
+            read.extend_from_slice(body.get(at..gap.start)?);
+            ends.push(u32::try_from(read.len()).ok()?);
+            at = gap.end;
         }
-        for (free, ordinary) in free.iter_mut().zip(ordinary_in_text(body)) {
-            *free &= ordinary;
-        }
+        read.extend_from_slice(body.get(at..)?);
         Some(Self {
-            body: body.into(),
-            free: free.into(),
-            uid,
+            read: read.into(),
+            ends: ends.into(),
+            before_uid,
         })
     }
 
     /// Whether reading another review comes to the same, but for its `uid`, which is handed out.
     pub fn uid_in<'b>(&self, body: &'b [u8]) -> Option<&'b str> {
-        let stretches = self.body.chunks(STRETCH).zip(body.chunks(STRETCH));
-        let mut stretches = stretches.zip(self.free.chunks(STRETCH / BLOCK));
-        let alike = self.body.len() == body.len()
-            && stretches.all(|((own, other), free)| own == other || differ_freely(own, other, free));
-        let uid = body.get(self.uid.clone()).filter(|_| alike)?;
-        std::str::from_utf8(uid).ok()
-    }
-
-    /// How long the review is.
-    pub fn length(&self) -> usize {
-        self.body.len()
+        let (mut reader, mut start, mut uid) = (Reader::new(body), 0, None);
+        for (part, end) in self.ends.iter().enumerate() {
+            let end = *end as usize;
+            reader.bytes(&self.read[start..end])?;
+            if part == self.before_uid {
+                uid = reader.quoted().filter(|uid| !uid.escaped && !uid.raw.is_empty());
+                uid.as_ref()?;
+            } else {
+                reader.skip()?;
+            }
+            start = end;
+        }
+        reader.bytes(&self.read[start..])?;
+        let uid = uid.filter(|_| reader.is_at_end())?;
+        std::str::from_utf8(uid.raw).ok()
     }
 
     /// Bytes that it takes.
     pub fn size(&self) -> usize {
-        self.body.len() + size_of_val(&*self.free)
-    }
-}
-
-/// Sets the bits of a range.
-fn mark(bits: &mut [u64], range: &Range<usize>) {
-    for (position, bits) in bits
-        .iter_mut()
-        .enumerate()
-        .take(range.end.div_ceil(BLOCK))
-        .skip(range.start / BLOCK)
-    {
-        let first = range.start.saturating_sub(position * BLOCK);
-        let end = (range.end - position * BLOCK).min(BLOCK);
-        let below = |bit: usize| if bit == BLOCK { u64::MAX } else { (1 << bit) - 1 };
-        *bits |= below(end) & !below(first);
+        self.read.len() + size_of_val(&*self.ends)
     }
 }
 
@@ -126,7 +121,9 @@ mod tests {
         );
         assert_eq!(template.uid_in(other.as_bytes()), Some("77aa12"));
         assert_eq!(template.uid_in(usual().as_bytes()), Some("0b8e5f"));
-        assert_eq!(template.length(), other.len());
+        let longer = review("a", "2026-11-24T07:31:59.123Z", "é \\\" {", "web:1.42");
+        assert_eq!(template.uid_in(longer.as_bytes()), Some("a"));
+        assert!(template.size() < usual().len());
     }
 
     #[test]
@@ -139,10 +136,10 @@ mod tests {
             ("100m", "200m"),
             ("CREATE", "UPDATE"),
             ("web-1\"", "web-2\""),
-            ("token-x7v9q", "token-x7v9"),
             ("0b8e5f", "0b8e\"f"),
+            ("0b8e5f", "0b8e\\u0066"),
+            ("0b8e5f", ""),
             ("token-x7v9q\"", "token-x7v9\\\""),
-            ("token-x7v9q", "token-x7v\u{e9}"),
             ("\"volumes\"", "\"volumez\""),
         ] {
             let other = usual().replacen(what, other, 1);
@@ -159,16 +156,17 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(3000))]
 
-        /// Whatever is changed: where a review is alike, it reads the same.
+        /// Whatever is changed, put in and taken out: where a review is alike, it reads the same.
         #[test]
         fn what_is_alike_reads_the_same(
-            changes in proptest::collection::vec((any::<Index>(), select(b"abz019-\"\\{}[]:, \x00\xc3\xa9".to_vec())), 1..4)
+            changes in proptest::collection::vec(
+                (any::<Index>(), select(b"abz019-\"\\{}[]:, \x00\xc3\xa9".to_vec()), select(vec![0, 1, 1, 1, 2])), 1..4)
         ) {
             let mut body = usual().into_bytes();
             let template = template(&usual());
-            for (position, byte) in changes {
-                let position = position.index(body.len());
-                body[position] = byte;
+            for (position, byte, length) in changes {
+                let position = position.index(body.len() - 1);
+                body.splice(position..position + 1, std::iter::repeat_n(byte, length));
             }
             if let Some(uid) = template.uid_in(&body) {
                 let (_, usual) = read(usual().as_bytes()).unwrap();
@@ -176,13 +174,12 @@ mod tests {
             }
         }
 
+        /// The same where other values than those of this test are passed over, as an API server of later years writes them.
         #[test]
-        fn bits_of_a_range_are_set(start in 0_usize..400, length in 0_usize..400) {
-            let (mut bits, range) = ([0; 13], start..start + length);
-            mark(&mut bits, &range);
-            for bit in 0..13 * BLOCK {
-                prop_assert_eq!(bits[bit / BLOCK] >> (bit % BLOCK) & 1 == 1, range.contains(&bit));
-            }
+        fn whatever_is_passed_over_may_be_another(volume in "[a-z\"\\\\{}\u{e9}]{0,30}", number in any::<i64>(), count in 0_usize..5) {
+            let value = serde_json::json!({"name": volume, "more": vec![number; count]}).to_string();
+            let other = usual().replace(r#"["\\"]"#, &value);
+            prop_assert_eq!(template(&usual()).uid_in(other.as_bytes()), Some("0b8e5f"));
         }
     }
 }

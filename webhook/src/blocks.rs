@@ -32,49 +32,6 @@ fn nested_by<S: Simd>(simd: S, json: &[u8]) -> Option<usize> {
     )
 }
 
-/// A bit for each byte that is an ordinary character within text: ASCII, and neither a quote nor a backslash.
-pub(crate) fn ordinary_in_text(json: &[u8]) -> Vec<u64> {
-    dispatch!(Level::new(), simd => ordinary_in_text_by(simd, json))
-}
-
-#[inline(always)]
-fn ordinary_in_text_by<S: Simd>(simd: S, json: &[u8]) -> Vec<u64> {
-    simd.vectorize(
-        #[inline(always)]
-        || {
-            let mut texts = Texts::default();
-            let blocks = json.chunks(BLOCK).map(filled);
-            blocks
-                .map(|block| {
-                    let [quotes, backslashes, ..] = masks(simd, &block);
-                    texts.inside(quotes, backslashes) & ordinary(simd, &block)
-                })
-                .collect()
-        },
-    )
-}
-
-/// Whether bytes differ only where they may (a bit for each), and there in ordinary characters.
-pub(crate) fn differ_freely(own: &[u8], other: &[u8], free: &[u64]) -> bool {
-    dispatch!(Level::new(), simd => differ_freely_by(simd, own, other, free))
-}
-
-#[inline(always)]
-fn differ_freely_by<S: Simd>(simd: S, own: &[u8], other: &[u8], free: &[u64]) -> bool {
-    simd.vectorize(
-        #[inline(always)]
-        || {
-            let mut blocks = own.chunks(BLOCK).zip(other.chunks(BLOCK)).zip(free);
-            blocks.all(|((own, other), free)| {
-                let (own, other) = (filled(own), filled(other));
-                let bytes = u8x64::from_slice(simd, &other);
-                let differing = !bytes.simd_eq(u8x64::from_slice(simd, &own)).to_bitmask();
-                differing & !(free & ordinary(simd, &other)) == 0
-            })
-        },
-    )
-}
-
 /// The position of the first quote, backslash or control character.
 pub(crate) fn special(text: &[u8]) -> Option<usize> {
     let (parts, rest) = text.as_chunks::<16>();
@@ -117,14 +74,6 @@ fn masks<S: Simd>(simd: S, block: &Block) -> [u64; 4] {
         brackets.simd_eq(b'{').to_bitmask(),
         brackets.simd_eq(b'}').to_bitmask(),
     ]
-}
-
-/// Which bytes stand for themselves in text, and are ASCII.
-#[inline(always)]
-fn ordinary<S: Simd>(simd: S, block: &Block) -> u64 {
-    let bytes = u8x64::from_slice(simd, block);
-    let special = bytes.simd_eq(b'"') | bytes.simd_eq(b'\\') | bytes.simd_lt(0x20) | bytes.simd_ge(0x80);
-    !special.to_bitmask()
 }
 
 /// How far into brackets a scan is, from one block to the next.

@@ -2,19 +2,17 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::Body;
-use tokio::time::{Instant, sleep, timeout_at};
+use hyper::body::{Body, Frame};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::places::Load;
 
 /// Largest review that is read. The API server's own limit for an object is 1.5 MiB in etcd, and an update carries two.
 pub const MOST_BODY_BYTES: usize = 4 << 20;
-
-/// Most that is reserved for a body because it is announced, and has not come yet.
-const MOST_RESERVED: usize = 256 << 10;
 
 /// Longest time that a body may take; one of more than [`LITTLE`] bytes has to come at [`PACE`] after a [`START`].
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -47,13 +45,12 @@ async fn read_within<B: Body<Data = Bytes> + Unpin>(
     load: &mut Load,
     patience: impl Fn(usize) -> Duration,
 ) -> Result<Bytes, Refusal> {
-    let started = Instant::now();
+    let (started, mut timer) = (Instant::now(), None);
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let (mut first, mut all) = (Bytes::new(), Vec::new());
     while !body.is_end_stream() {
-        let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context));
-        let frame = timeout_at(started + patience(load.bytes()), frame).await;
-        let Some(frame) = frame.map_err(|_| Refusal::Unreadable)? else {
+        let frame = frame(&mut body, &mut timer, started + patience(load.bytes())).await;
+        let Some(frame) = frame.ok_or(Refusal::Unreadable)? else {
             break;
         };
         let data = frame.map_err(|_| Refusal::Unreadable)?.into_data().unwrap_or_default();
@@ -66,12 +63,32 @@ async fn read_within<B: Body<Data = Bytes> + Unpin>(
             continue;
         }
         if all.is_empty() {
-            all.reserve(announced.min(MOST_RESERVED));
+            // Who announces much and sends little has no room kept for what may not come.
+            all.reserve(announced.min(2 * load.bytes()));
             all.extend_from_slice(&first);
         }
         all.extend_from_slice(&data);
     }
     Ok(if all.is_empty() { first } else { all.into() })
+}
+
+/// The next part of a body, where it comes in time; the timer of all of them is made when one is waited for, which is rare.
+async fn frame<B: Body<Data = Bytes> + Unpin>(
+    body: &mut B,
+    timer: &mut Option<Pin<Box<Sleep>>>,
+    until: Instant,
+) -> Option<Option<Result<Frame<Bytes>, B::Error>>> {
+    poll_fn(|context| {
+        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
+            return Poll::Ready(Some(frame));
+        }
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if timer.deadline() != until {
+            timer.as_mut().reset(until);
+        }
+        timer.as_mut().poll(context).map(|()| None)
+    })
+    .await
 }
 
 /// How long a body may take of which so many bytes have come. Whoever makes us hold much shall not do so for long.
@@ -97,9 +114,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::convert::Infallible;
     use std::sync::Arc;
-    use std::task::{Context, Poll};
-
-    use hyper::body::Frame;
+    use std::task::Context;
 
     use super::*;
     use crate::places::{Bounds, Place, Places};

@@ -52,7 +52,7 @@ pub use outcome::{Outcome, Unseen};
 pub use patch::{Content, ListOf, Patch, Prepared};
 pub use pending::Pending;
 pub use places::{Bounds, Load, Place, Places};
-pub use plans::{ContainerResources, LatencyObjective, Plan, Plans, names};
+pub use plans::{ContainerResources, LatencyObjective, ObjectiveSource, Plan, Plans, names};
 pub use pod::Prospect;
 pub use reader::MOST_ELEMENTS;
 pub use review::ReviewError;

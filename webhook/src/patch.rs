@@ -27,6 +27,12 @@ impl Prepared {
         let base64 = BASE64_STANDARD.encode(&json);
         Self { json, base64 }
     }
+
+    /// It in base64.
+    #[must_use]
+    pub fn base64(&self) -> &str {
+        &self.base64
+    }
 }
 
 /// Bytes that base64 takes together.
@@ -123,28 +129,35 @@ impl Patch {
         json.into_bytes()
     }
 
-    /// Appends the patch as JSON in base64.
-    pub fn to_base64(&self, base64: &mut Vec<u8>) {
+    /// Appends the patch as JSON in base64, but for what is prepared: that is told with where it belongs.
+    pub fn to_base64(&self, base64: &mut Vec<u8>) -> Vec<(usize, Arc<Prepared>)> {
         if self.is_empty() {
             encode(b"[]", base64);
-            return;
+            return Vec::new();
         }
-        let mut written = 0;
+        let (mut written, mut left_out) = (0, Vec::with_capacity(self.prepared.len()));
         for (position, prepared) in &self.prepared {
             encode(&self.json.as_bytes()[written..*position], base64);
-            base64.extend_from_slice(prepared.base64.as_bytes());
+            left_out.push((base64.len(), Arc::clone(prepared)));
             written = *position;
         }
         let (groups, rest) = self.json.as_bytes()[written..].as_chunks::<GROUP>();
         encode(groups.as_flattened(), base64);
         encode(&[rest, b"]"].concat(), base64);
+        left_out
     }
 
     /// How long the patch is as JSON.
     #[must_use]
     pub fn size(&self) -> usize {
         let prepared = self.prepared.iter().map(|(_, prepared)| prepared.json.len());
-        prepared.sum::<usize>() + self.json.len() + 2
+        prepared.sum::<usize>() + self.own_size()
+    }
+
+    /// The same without what is prepared.
+    #[must_use]
+    pub fn own_size(&self) -> usize {
+        self.json.len() + 2
     }
 
     /// Adds a member or an element, or replaces a member that is there.
@@ -278,9 +291,14 @@ mod tests {
                 patch.remove("/".repeat(lead));
                 patch.add("/a", Arc::clone(&prepared));
                 patch.add("/b", ListOf(prepared));
-                let mut base64 = Vec::new();
-                patch.to_base64(&mut base64);
-                let decoded: Value = serde_json::from_slice(&BASE64_STANDARD.decode(base64).unwrap()).unwrap();
+                let (mut base64, mut encoded, mut written) = (Vec::new(), Vec::new(), 0);
+                for (position, prepared) in patch.to_base64(&mut base64) {
+                    encoded.extend_from_slice(&base64[written..position]);
+                    encoded.extend_from_slice(prepared.base64().as_bytes());
+                    written = position;
+                }
+                encoded.extend_from_slice(&base64[written..]);
+                let decoded: Value = serde_json::from_slice(&BASE64_STANDARD.decode(encoded).unwrap()).unwrap();
                 assert_eq!(decoded, serde_json::from_slice::<Value>(&patch.to_json()).unwrap());
                 assert_eq!(decoded[2]["value"][0], "x".repeat(length));
             }

@@ -3,6 +3,7 @@
 //! Everything here is answered from memory: an implementation that would wait for the network has no place behind
 //! [`Plans`], because a pod waits for the answer.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 /// The view of the cluster and of the recommender that admission decides from.
 ///
 /// Methods return `None` or an empty list for what is not known; admission then leaves the object as it came.
-pub trait Plans: Send + Sync + 'static {
+pub trait Plans: Send + Sync {
     /// Whether every cache has been filled once. Until then admission changes nothing.
     fn synced(&self) -> bool;
 
@@ -32,6 +33,13 @@ pub trait Plans: Send + Sync + 'static {
 
     /// The latency objectives whose selector matches the labels of a Deployment.
     fn objectives(&self, namespace: &str, deployment_labels: &BTreeMap<String, String>) -> Vec<LatencyObjective>;
+
+    /// The objects that [`objectives`](Self::objectives) of a namespace are taken from: while these are the same, so are
+    /// the objectives of any labels. `None` where nobody can tell.
+    fn objective_sources(&self, namespace: &str) -> Option<Vec<ObjectiveSource>> {
+        let _ = namespace;
+        None
+    }
 
     /// What the recommender last decided for a Deployment, whether it is live or not.
     fn plan(&self, namespace: &str, deployment: &str) -> Option<Arc<Plan>>;
@@ -68,6 +76,9 @@ pub trait Plans: Send + Sync + 'static {
     /// and that targets the Deployment.
     fn active_vertical_pod_autoscaler(&self, namespace: &str, deployment: &str) -> Option<String>;
 }
+
+/// An object that objectives are taken from, whatever it is.
+pub type ObjectiveSource = Arc<dyn Any + Send + Sync>;
 
 /// One latency objective, as far as admission needs it: the histogram of the sidecar gets an edge at `response_time_seconds`.
 #[derive(Clone, Debug, PartialEq)]

@@ -85,6 +85,18 @@ impl<'a> Reader<'a> {
         self.peek().is_none().then_some(value)
     }
 
+    /// Takes these very bytes where they are the next ones.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Option<()> {
+        self.bytes.get(self.at..)?.starts_with(bytes).then_some(())?;
+        self.at += bytes.len();
+        Some(())
+    }
+
+    /// Whether there is nothing more, not even white space.
+    pub fn is_at_end(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
     /// Whether a member is passed over wherever it comes.
     pub fn is_unwanted(&self, key: &[u8]) -> bool {
         key == self.unwanted.as_bytes()

@@ -8,31 +8,32 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwapOption;
+use memchr::memmem::Finder;
 
 use crate::alike::Template;
-use crate::asking::{Asking, Question};
+use crate::asking::{Asked, Asking};
 use crate::outcome::Outcome;
 use crate::plans::Plans;
-use crate::review;
+use crate::review::{self, Rest};
 use crate::settings::Settings;
 use crate::view::{Metadata, Pod};
 
-/// Most ReplicaSets of which an answer is kept; by the lengths of their reviews, of which a few may be the same.
-const SLOTS: usize = LENGTHS * SAME_LENGTH;
-const LENGTHS: usize = 64;
-const SAME_LENGTH: usize = 4;
+/// ReplicaSets that are known to have been asked about, and of which an answer is kept when they are asked about again:
+/// each in one of a few places.
+const SLOTS: usize = 1024 * WAYS;
+const WAYS: usize = 4;
 
-/// ReplicaSets that are known to have been asked about.
-const SEEN: usize = 256;
+/// Most bytes of an answer that is kept, and of what it was made from: usual are 5 KB.
+const MOST_BYTES: usize = 64 << 10;
 
-/// Most bytes of an answer that is kept, and of what it was about: usual are some 30 KB.
-const MOST_BYTES: usize = 128 << 10;
+/// Most bytes of all that are kept: room for a thousand of pods with six containers, twice as many of usual ones.
+const MOST_BYTES_OF_ALL: usize = 9 << 20;
 
-/// Most bytes of all that are kept.
-const MOST_BYTES_OF_ALL: usize = 6 << 20;
+/// How far into a review a pod's namespace and the name that its own is made from stand.
+const HEAD: usize = 8 << 10;
 
 /// An answer without the identifier that it begins with.
 #[derive(Debug)]
@@ -41,12 +42,12 @@ pub(crate) struct Reply {
     pub outcome: Outcome,
     /// Whether there was a patch.
     pub patched: bool,
-    /// The review after its identifier, as JSON.
-    pub rest: Vec<u8>,
+    /// The review after its identifier.
+    pub rest: Rest,
 }
 
 /// A review of a new pod that was read.
-pub(crate) struct Asked<'r, 'b> {
+pub(crate) struct Arrived<'r, 'b> {
     /// As it came.
     pub body: &'b [u8],
     /// Its identifier.
@@ -71,25 +72,40 @@ pub(crate) struct Recalled<'b> {
 
 /// Answers that were given before. It is read without a lock.
 pub(crate) struct Recall {
-    /// The ReplicaSets that were last asked about: an answer is kept when it is asked about again.
-    seen: Vec<AtomicU64>,
-    kept: Vec<ArcSwapOption<Kept>>,
+    slots: Box<[Slot]>,
+    /// Bytes of all that are kept.
+    bytes: AtomicUsize,
+    /// Where the next answer is dropped that there is no room for.
+    hand: AtomicUsize,
+    namespace: Finder<'static>,
+    name: Finder<'static>,
+}
+
+/// Room for a ReplicaSet.
+#[derive(Default)]
+struct Slot {
+    /// The one that has it, or 0.
+    key: AtomicU64,
+    kept: ArcSwapOption<Kept>,
 }
 
 struct Kept {
-    replica_set: u64,
     review: Template,
     dry_run: bool,
     settings: Arc<Settings>,
-    questions: Vec<Question>,
+    asked: Asked,
     reply: Arc<Reply>,
+    bytes: usize,
 }
 
 impl Default for Recall {
     fn default() -> Self {
         Self {
-            seen: (0..SEEN).map(|_| AtomicU64::default()).collect(),
-            kept: (0..SLOTS).map(|_| ArcSwapOption::empty()).collect(),
+            slots: (0..SLOTS).map(|_| Slot::default()).collect(),
+            bytes: AtomicUsize::new(0),
+            hand: AtomicUsize::new(0),
+            namespace: Finder::new(br#""namespace":""#),
+            name: Finder::new(br#""generateName":""#),
         }
     }
 }
@@ -97,101 +113,154 @@ impl Default for Recall {
 impl Recall {
     /// The answer to a review that is like an earlier one, where nothing that it was made from has changed.
     pub fn find<'b>(&self, plans: &dyn Plans, settings: &Arc<Settings>, body: &'b [u8]) -> Option<Recalled<'b>> {
-        self.slots(body.len()).iter().find_map(|slot| {
-            let kept = slot.load();
-            let kept = kept.as_ref().filter(|kept| Arc::ptr_eq(&kept.settings, settings))?;
-            let uid = kept.review.uid_in(body)?;
-            kept.questions.iter().all(|question| question(plans)).then(|| Recalled {
-                uid,
-                dry_run: kept.dry_run,
-                reply: Arc::clone(&kept.reply),
-            })
+        let kept = self.slot(self.key(body)?)?.kept.load();
+        let kept = kept.as_ref().filter(|kept| Arc::ptr_eq(&kept.settings, settings))?;
+        let uid = kept.review.uid_in(body)?;
+        kept.asked.is_answered_alike(plans).then(|| Recalled {
+            uid,
+            dry_run: kept.dry_run,
+            reply: Arc::clone(&kept.reply),
         })
     }
 
     /// A new answer, kept where one was given about the same ReplicaSet before.
     pub fn reply(
         &self,
-        plans: &Arc<dyn Plans>,
+        plans: &dyn Plans,
         settings: &Arc<Settings>,
-        asked: &Asked<'_, '_>,
+        arrived: &Arrived<'_, '_>,
         decide: impl Fn(&dyn Plans) -> Reply,
     ) -> Arc<Reply> {
-        let Some(replica_set) = asked.pod.metadata.as_ref().and_then(controller) else {
-            return Arc::new(decide(plans.as_ref()));
+        // Of other controllers hardly two pods are alike: they number them.
+        let key = arrived.is_of_replica_set().then(|| self.key(arrived.body)).flatten();
+        let Some(slot) = key.and_then(|key| self.again(key)) else {
+            return Arc::new(decide(plans));
         };
-        let key = key(asked.namespace, replica_set);
-        if self.seen[key as usize % SEEN].swap(key, Ordering::Relaxed) != key {
-            return Arc::new(decide(plans.as_ref()));
-        }
-        let asking = Asking::new(Arc::clone(plans));
+        let asking = Asking::new(plans, arrived.namespace);
         let reply = Arc::new(decide(&asking));
-        let may_be_kept = reply.outcome.unseen.is_none() && !reply.outcome.overrides;
-        let fits = asked.body.len() + reply.rest.len() <= MOST_BYTES;
-        if let Some(review) = (may_be_kept && fits).then(|| asked.template()).flatten() {
-            self.keep(Kept {
-                replica_set: key,
-                review,
-                dry_run: asked.dry_run,
-                settings: Arc::clone(settings),
-                questions: asking.questions(),
-                reply: Arc::clone(&reply),
-            });
+        if reply.outcome.unseen.is_none()
+            && !reply.outcome.overrides
+            && let Some(review) = arrived.template()
+        {
+            let asked = asking.asked();
+            self.keep(
+                slot,
+                Kept {
+                    bytes: size_of::<Kept>() + review.size() + asked.size() + reply.size(),
+                    review,
+                    dry_run: arrived.dry_run,
+                    settings: Arc::clone(settings),
+                    asked,
+                    reply: Arc::clone(&reply),
+                },
+            );
         }
         reply
     }
 
-    fn keep(&self, kept: Kept) {
-        let all: usize = self
-            .kept
-            .iter()
-            .filter_map(|slot| Some(slot.load().as_ref()?.size()))
-            .sum();
-        if all + kept.size() > MOST_BYTES_OF_ALL {
-            self.kept.iter().for_each(|slot| slot.store(None));
-        }
-        let slots = self.slots(kept.review.length());
-        let own = |slot: &&ArcSwapOption<Kept>| {
-            let other = slot.load();
-            other
-                .as_ref()
-                .is_some_and(|other| other.replica_set == kept.replica_set)
+    /// Stands for a ReplicaSet: the namespace of its pods and what their names begin with, as they are written. It only tells
+    /// where to look; what is found there is compared.
+    fn key(&self, body: &[u8]) -> Option<u64> {
+        let head = &body[..body.len().min(HEAD)];
+        let text = |name: &Finder<'_>| {
+            let rest = &head[name.find(head)? + name.needle().len()..];
+            Some(&rest[..memchr::memchr(b'"', rest)?])
         };
-        let free = |slot: &&ArcSwapOption<Kept>| slot.load().is_none();
-        let slot = slots.iter().find(own).or_else(|| slots.iter().find(free));
-        let slot = slot.unwrap_or(&slots[kept.replica_set as usize / SEEN % SAME_LENGTH]);
-        slot.store(Some(Arc::new(kept)));
+        let mut hasher = DefaultHasher::new();
+        (text(&self.namespace)?, text(&self.name)?).hash(&mut hasher);
+        Some(hasher.finish().max(1))
     }
 
-    /// Where answers to reviews of a length are kept.
-    fn slots(&self, length: usize) -> &[ArcSwapOption<Kept>] {
-        &self.kept[length % LENGTHS * SAME_LENGTH..][..SAME_LENGTH]
+    /// The places where a ReplicaSet may be.
+    fn set(&self, key: u64) -> &[Slot] {
+        &self.slots[key as usize % (SLOTS / WAYS) * WAYS..][..WAYS]
+    }
+
+    /// The place that a ReplicaSet has.
+    fn slot(&self, key: u64) -> Option<&Slot> {
+        self.set(key)
+            .iter()
+            .find(|slot| slot.key.load(Ordering::Relaxed) == key)
+    }
+
+    /// The place of a ReplicaSet that was asked about before; one that was not is given one: a free one, else that of one
+    /// of which nothing is kept, else another's.
+    fn again(&self, key: u64) -> Option<&Slot> {
+        let set = self.set(key);
+        let known = self.slot(key);
+        if known.is_none() {
+            let is_free = |slot: &&Slot| slot.key.load(Ordering::Relaxed) == 0;
+            let holds_nothing = |slot: &&Slot| slot.kept.load().is_none();
+            let turn = self.hand.fetch_add(1, Ordering::Relaxed);
+            let slot = set.iter().find(is_free).or_else(|| set.iter().find(holds_nothing));
+            let slot = slot.unwrap_or(&set[turn % WAYS]);
+            slot.key.store(key, Ordering::Relaxed);
+            self.drop_from(slot);
+        }
+        known
+    }
+
+    fn keep(&self, slot: &Slot, kept: Kept) {
+        if kept.bytes > MOST_BYTES {
+            return;
+        }
+        self.replace(slot, Some(kept));
+        // Those that came later are as likely to be asked about as those that came before.
+        for _ in 0..SLOTS {
+            if self.bytes.load(Ordering::Relaxed) <= MOST_BYTES_OF_ALL {
+                break;
+            }
+            let other = &self.slots[self.hand.fetch_add(1, Ordering::Relaxed) % SLOTS];
+            if !std::ptr::eq(other, slot) {
+                self.drop_from(other);
+            }
+        }
+    }
+
+    fn drop_from(&self, slot: &Slot) {
+        if slot.kept.load().is_some() {
+            self.replace(slot, None);
+        }
+    }
+
+    fn replace(&self, slot: &Slot, kept: Option<Kept>) {
+        let more = kept.as_ref().map_or(0, |kept| kept.bytes);
+        self.bytes.fetch_add(more, Ordering::Relaxed);
+        let before = slot.kept.swap(kept.map(Arc::new));
+        let less = before.map_or(0, |before| before.bytes);
+        self.bytes.fetch_sub(less, Ordering::Relaxed);
     }
 }
 
-impl Asked<'_, '_> {
+impl Arrived<'_, '_> {
     fn template(&self) -> Option<Template> {
         Template::of(self.body, self.uid, &review::passed_over(self.body)?)
     }
-}
 
-impl Kept {
-    /// Bytes that it takes, about.
-    fn size(&self) -> usize {
-        self.review.size() + self.reply.rest.len()
+    fn is_of_replica_set(&self) -> bool {
+        self.pod.metadata.as_ref().is_some_and(is_of_replica_set)
     }
 }
 
-fn controller<'m>(metadata: &'m Metadata<'_>) -> Option<&'m str> {
-    let owners = metadata.owner_references.as_deref().unwrap_or_default();
-    let controller = owners.iter().find(|owner| owner.controller.unwrap_or_default())?;
-    controller.name.as_deref()
+impl Reply {
+    /// Bytes that it takes, about, without what it shares with others.
+    fn size(&self) -> usize {
+        let told = self.outcome.notices.iter();
+        let told =
+            told.map(|notice| size_of_val(notice) + notice.namespace.len() + notice.name.len() + notice.message.len());
+        let warned = self
+            .outcome
+            .warnings
+            .iter()
+            .map(|warning| size_of_val(warning) + warning.len());
+        size_of::<Self>() + self.rest.size() + told.chain(warned).sum::<usize>()
+    }
 }
 
-fn key(namespace: &str, replica_set: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (namespace, replica_set).hash(&mut hasher);
-    hasher.finish()
+fn is_of_replica_set(metadata: &Metadata<'_>) -> bool {
+    let mut owners = metadata.owner_references.iter().flatten();
+    let controller = owners.find(|owner| owner.controller.unwrap_or_default());
+    controller.is_some_and(|controller| controller.kind.as_deref() == Some("ReplicaSet"))
 }
 
 #[cfg(test)]
@@ -298,7 +367,7 @@ mod tests {
         )]
     }
 
-    const POD: &str = r#"{"metadata":{"labels":{"app":"web"},"ownerReferences":[{"kind":"ReplicaSet","name":"web-1","controller":true}]},
+    const POD: &str = r#"{"metadata":{"generateName":"web-1-","labels":{"app":"web"},"ownerReferences":[{"kind":"ReplicaSet","name":"web-1","controller":true}]},
         "spec":{"containers":[{"name":"app","ports":[{"containerPort":8080}],"resources":{"requests":{"cpu":"100m"}}}]}}"#;
 
     /// Asks about a pod with and without a memory; whether the answer had to be made.
@@ -327,7 +396,7 @@ mod tests {
                 },
             }
         };
-        let asked = Asked {
+        let arrived = Arrived {
             body: body.as_bytes(),
             uid: request.uid.as_deref().unwrap(),
             namespace,
@@ -338,7 +407,7 @@ mod tests {
         let was_made = recalled.is_none();
         let reply = match recalled {
             Some(recalled) => recalled.reply,
-            None => recall.reply(&plans, settings, &asked, decide),
+            None => recall.reply(plans.as_ref(), settings, &arrived, decide),
         };
         let fresh = decide(plans.as_ref());
         assert_eq!((&reply.rest, &reply.outcome), (&fresh.rest, &fresh.outcome));
@@ -398,8 +467,63 @@ mod tests {
         assert!(asked(&recall, &shop, &settings, "bank", &other), "another namespace");
         let containers = vec![r#"{"name":"app"}"#; 9_900].join(",");
         let large = format!(
-            r#"{{"metadata":{{"ownerReferences":[{{"name":"web-2","controller":true}}]}},"spec":{{"containers":[{containers}]}}}}"#
+            r#"{{"metadata":{{"generateName":"web-2-","ownerReferences":[{{"kind":"ReplicaSet","name":"web-2","controller":true}}]}},"spec":{{"containers":[{containers}]}}}}"#
         );
         assert!((0..3).all(|_| ask(&settings, &large)), "what is too large is not kept");
+    }
+
+    /// More than fit where answers of all are kept by their hash alone, and each as often as all others.
+    #[test]
+    fn the_pods_of_a_thousand_replica_sets_in_turn_get_the_answers_of_before() {
+        let (recall, shop, settings) = (
+            Recall::default(),
+            Arc::new(Shop::default()),
+            Arc::new(Settings::default()),
+        );
+        shop.deployment.store(deployment());
+        let mut made = Vec::new();
+        for _ in 0..3 {
+            let pods = (0..1000).map(|number| POD.replace("web-1", &format!("web-{number}")));
+            made.push(pods.filter(|pod| asked(&recall, &shop, &settings, "shop", pod)).count());
+        }
+        assert_eq!(made[..2], [1000, 1000]);
+        assert!(made[2] <= 20, "{} of 1000 are made anew", made[2]);
+        let kept = recall
+            .slots
+            .iter()
+            .filter_map(|slot| Some(slot.kept.load().as_ref()?.bytes));
+        assert_eq!(kept.sum::<usize>(), recall.bytes.load(Ordering::Relaxed));
+        assert!(!asked(
+            &recall,
+            &shop,
+            &settings,
+            "shop",
+            &POD.replace("web-1", "web-7")
+        ));
+        shop.plan.store(plan(200));
+        assert!(asked(&recall, &shop, &settings, "shop", &POD.replace("web-1", "web-7")));
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_dropped() {
+        let (recall, shop, settings) = (
+            Recall::default(),
+            Arc::new(Shop::default()),
+            Arc::new(Settings::default()),
+        );
+        shop.deployment.store(deployment());
+        let long = format!("\"annotations\":{{\"note\":\"{}\"}},\"labels\"", "x".repeat(60 << 10));
+        for number in 0..180 {
+            let pod = POD
+                .replace("web-1", &format!("web-{number}"))
+                .replace("\"labels\"", &long);
+            assert!((0..2).all(|_| asked(&recall, &shop, &settings, "shop", &pod)));
+            assert!(!asked(&recall, &shop, &settings, "shop", &pod), "the last one is there");
+        }
+        let bytes = recall.bytes.load(Ordering::Relaxed);
+        assert!(
+            (MOST_BYTES_OF_ALL - MOST_BYTES..=MOST_BYTES_OF_ALL).contains(&bytes),
+            "{bytes} bytes"
+        );
     }
 }

@@ -1,11 +1,12 @@
 //! The AdmissionReview (`admission.k8s.io/v1`), read in one pass with the object in it.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::de::{Deserialize, IgnoredAny};
 use thiserror::Error;
 
-use crate::patch::{Patch, write};
+use crate::patch::{Patch, Prepared, write};
 use crate::reader::{MOST_ELEMENTS, Quick, Reader, has_too_much, quick};
 use crate::view::{Pod, Text};
 
@@ -202,37 +203,68 @@ fn request<'a, T>(review: Review<'a, T>) -> Result<Request<'a, T>, ReviewError> 
     Ok(request)
 }
 
+/// What follows the identifier in an answer. What many answers have in them is put there when it is sent.
+#[derive(Debug, Default, PartialEq)]
+pub struct Rest {
+    json: Vec<u8>,
+    prepared: Vec<(usize, Arc<Prepared>)>,
+}
+
+impl Rest {
+    /// How long it is when it is sent.
+    fn length(&self) -> usize {
+        let prepared = self.prepared.iter().map(|(_, prepared)| prepared.base64().len());
+        self.json.len() + prepared.sum::<usize>()
+    }
+
+    /// Bytes that it takes, without what it shares with others.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.json.capacity() + self.prepared.capacity() * size_of::<(usize, Arc<Prepared>)>()
+    }
+}
+
 /// The answer: always allowed, sometimes changed, sometimes with warnings.
 ///
 /// It is written piece by piece: a patch in base64 is long, and has nothing in it that JSON would escape.
 #[must_use]
-pub fn answer(uid: &str, rest: &[u8]) -> Vec<u8> {
+pub fn answer(uid: &str, rest: &Rest) -> Vec<u8> {
     const START: &[u8] = br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"#;
-    let mut json = Vec::with_capacity(START.len() + uid.len() + 2 + rest.len());
+    let mut json = Vec::with_capacity(START.len() + uid.len() + 2 + rest.length());
     json.extend_from_slice(START);
     write(&mut json, uid);
-    json.extend_from_slice(rest);
+    let mut written = 0;
+    for (position, prepared) in &rest.prepared {
+        json.extend_from_slice(&rest.json[written..*position]);
+        json.extend_from_slice(prepared.base64().as_bytes());
+        written = *position;
+    }
+    json.extend_from_slice(&rest.json[written..]);
     json
 }
 
 /// What follows the identifier in an answer.
 #[must_use]
-pub fn rest(patch: &Patch, warnings: &[String]) -> Vec<u8> {
+pub fn rest(patch: &Patch, warnings: &[String]) -> Rest {
     let warned = warnings.iter().map(String::len).sum::<usize>();
-    let mut json = Vec::with_capacity(patch.size() * 4 / 3 + 256 + warned);
+    let mut rest = Rest {
+        json: Vec::with_capacity(patch.own_size() * 4 / 3 + 80 + warned),
+        ..Rest::default()
+    };
+    let json = &mut rest.json;
     json.extend_from_slice(br#","allowed":true"#);
     if !patch.is_empty() {
         json.extend_from_slice(br#","patchType":"JSONPatch","patch":""#);
-        patch.to_base64(&mut json);
+        rest.prepared = patch.to_base64(json);
         json.push(b'"');
     }
     if !warnings.is_empty() {
         json.extend_from_slice(br#","warnings":"#);
         let warnings: Vec<_> = warnings.iter().map(|warning| shortened(warning)).collect();
-        write(&mut json, &warnings);
+        write(json, &warnings);
     }
     json.extend_from_slice(b"}}");
-    json
+    rest
 }
 
 /// A warning as a header may carry it: one line, not too long.

@@ -13,9 +13,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::admission::Admission;
 use crate::exchange;
@@ -41,6 +42,14 @@ const IDLE: Duration = Duration::from_secs(180);
 
 /// Reviews under way on one connection of HTTP/2.
 pub const STREAMS: u32 = 64;
+
+/// Most bytes that a connection of HTTP/2, and a review on it, may send ahead of what was read: nobody bounds those of all
+/// connections together.
+const WINDOW: u32 = 256 << 10;
+const WINDOW_EACH: u32 = 128 << 10;
+
+/// The same for HTTP/1.1.
+const READ_AHEAD: usize = 64 << 10;
 
 /// Longest time that requests in progress get when the server stops.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -110,6 +119,7 @@ where
         let (acceptor, answer, stop) = (acceptor.clone(), answer.clone(), stop.clone());
         connections.spawn(async move {
             let ended = tokio::select! {
+                biased;
                 ended = connection(stream, &place, acceptor, answer, stop) => ended,
                 () = place.lost() => Err("it made room for another".into()),
             };
@@ -152,9 +162,12 @@ where
     stream.set_nodelay(true)?;
     let stream = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await??;
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
+    // A head that does not come is no review that is answered.
+    builder.http1().header_read_timeout(None).max_buf_size(READ_AHEAD);
     builder
         .http2()
+        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(WINDOW_EACH)
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_concurrent_streams(STREAMS);
@@ -164,13 +177,26 @@ where
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
+    let (telling, told) = oneshot::channel();
+    let _watch = AbortOnDropHandle::new(tokio::spawn(watch(Arc::clone(place), stop, telling)));
     let patience = tokio::select! {
+        biased;
         ended = connection.as_mut() => return ended,
-        () = stop.cancelled() => DRAIN,
-        () = useless(place) => PATIENCE,
+        told = told => told.unwrap_or(PATIENCE),
     };
     connection.as_mut().graceful_shutdown();
     tokio::time::timeout(patience, connection).await?
+}
+
+/// Tells a connection that it is to end, and how long it may take to. It stands apart, so that a connection that has
+/// something to read does not look at what all connections share.
+async fn watch(place: Arc<Place>, stop: CancellationToken, telling: oneshot::Sender<Duration>) {
+    let patience = tokio::select! {
+        () = stop.cancelled() => DRAIN,
+        () = useless(&place) => PATIENCE,
+    };
+    // Where nobody hears it, the connection has ended.
+    let _ = telling.send(patience);
 }
 
 /// Ends when no review was answered on a connection for too long, whatever else was said on it.

@@ -108,18 +108,13 @@ impl Content for Sidecar {
     }
 }
 
-/// Sidecars that were injected before, as text: the pods of all Deployments that want the same of Envoy share theirs.
+/// Sidecars that were injected before by the same settings, as text: the pods of all Deployments that want the same of Envoy share theirs.
 ///
 /// It is read without a lock; a new text replaces the map, and of two that come at once one may be made again.
 #[derive(Debug, Default)]
 pub struct Sidecars(ArcSwap<HashMap<Shape, Arc<Prepared>>>);
 
 impl Sidecars {
-    /// Forgets them all, when what they are made from changes.
-    pub(crate) fn forget(&self) {
-        self.0.store(Arc::default());
-    }
-
     fn text(&self, shape: Shape, make: impl FnOnce(&Shape) -> Value) -> Arc<Prepared> {
         let texts = self.0.load();
         if let Some(text) = texts.get(&shape) {
