@@ -72,8 +72,11 @@ struct Saved {
     plan: Option<Plan>,
     replicas: Option<u32>,
     trusted: f64,
-    sizes: u32,
     sized_at: f64,
+    #[serde(default)]
+    sized_before: f64,
+    #[serde(default)]
+    memory_raised_at: f64,
     larger: Option<Plan>,
 }
 
@@ -172,8 +175,9 @@ fn save(model: &Model, planner: &Planner, objectives: &[Objective]) -> Saved {
         plan: planner.plan.clone(),
         replicas: planner.replicas,
         trusted: planner.trusted,
-        sizes: planner.sizes,
-        sized_at: planner.sized_at,
+        sized_at: planner.sized_at[0],
+        sized_before: planner.sized_at[1],
+        memory_raised_at: planner.memory_raised_at,
         larger: planner.larger.clone(),
     }
 }
@@ -212,8 +216,8 @@ fn load(saved: Saved, objectives: &[Objective]) -> (Model, Planner) {
         plan: saved.plan,
         replicas: saved.replicas,
         trusted: saved.trusted,
-        sizes: saved.sizes,
-        sized_at: saved.sized_at,
+        sized_at: [saved.sized_at, saved.sized_before],
+        memory_raised_at: saved.memory_raised_at,
         larger: saved.larger,
         ..Planner::default()
     };

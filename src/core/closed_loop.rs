@@ -123,7 +123,8 @@ fn nothing_shrinks_on_an_old_figure_of_cpu() {
     assert!(toy.replicas() > before, "load alone is reason enough to grow");
     toy.load = 20.0;
     toy.measured = true;
-    toy.steps(&mut advisor, 60);
+    // A load that came once in the last half hour is kept capacity for.
+    toy.steps(&mut advisor, 160);
     assert!(toy.replicas() < before);
 }
 
@@ -136,6 +137,71 @@ fn an_out_of_memory_kill_raises_memory_at_once() {
     let limit = decision.containers["app"].memory_limit.unwrap();
     assert_eq!(decision.explanation.bound, Bound::Memory);
     assert!(limit.0 as f64 >= 1.3 * f64::from(512_u32 << 20), "{limit:?}");
+}
+
+#[test]
+fn memory_raised_twice_a_day_is_doubled() {
+    let (mut toy, mut advisor) = (Toy::new(3, 50.0), advisor(vec![objective()]));
+    toy.steps(&mut advisor, 10);
+    let mut raised = [0.0; 3];
+    for limit in &mut raised {
+        toy.kill = true;
+        let decision = toy.step(&mut advisor);
+        *limit = decision.containers["app"].memory_limit.unwrap().0 as f64;
+        toy.steps(&mut advisor, 10);
+    }
+    assert!(
+        raised[1] >= 2.0 * raised[0] && raised[2] >= 2.0 * raised[1],
+        "{raised:?}"
+    );
+    // Two days later a kill is met by what it asks for alone.
+    advisor.decide(toy.now);
+    toy.now += 2.0 * 86_400.0;
+    toy.steps(&mut advisor, 3);
+    let before = toy.size().memory_limit.unwrap().0 as f64;
+    toy.kill = true;
+    let after = toy.step(&mut advisor).containers["app"].memory_limit.unwrap().0 as f64;
+    assert!(after > 1.2 * before && after < 1.5 * before, "{before} {after}");
+}
+
+#[test]
+fn a_kill_without_a_memory_limit_raises_the_request() {
+    let mut toy = Toy::new(3, 50.0);
+    let size = Resources {
+        memory_limit: None,
+        ..toy.size()
+    };
+    toy = toy.sized(size);
+    let mut advisor = advisor(vec![objective()]);
+    toy.steps(&mut advisor, 5);
+    toy.kill = true;
+    let raised = toy.step(&mut advisor).containers["app"];
+    assert!(raised.memory_request > size.memory_request, "{raised:?}");
+    assert_eq!(raised.memory_limit, None);
+    let then = toy.step(&mut advisor).containers["app"];
+    assert_eq!(then.memory_request, raised.memory_request, "one kill raises once");
+}
+
+#[test]
+fn a_quiet_night_leaves_pods_that_the_day_can_grow_from() {
+    let (mut toy, mut advisor) = (Toy::new(6, 120.0), advisor(vec![objective()]));
+    toy.steps(&mut advisor, 480);
+    let day = toy.size().cpu_request.unwrap().0;
+    let mut sizes = vec![day];
+    let mut live = |toy: &mut Toy, load: f64, windows: u32| {
+        toy.load = load;
+        for _ in 0..windows {
+            toy.step(&mut advisor);
+            let size = toy.size().cpu_request.unwrap().0;
+            if sizes.last() != Some(&size) {
+                sizes.push(size);
+            }
+        }
+    };
+    live(&mut toy, 3.0, 2400);
+    live(&mut toy, 120.0, 480);
+    assert!(sizes.len() <= 3, "{sizes:?} in 15 hours");
+    assert!(sizes.iter().all(|size| *size >= 0.7 * day), "{sizes:?}");
 }
 
 #[test]
@@ -419,8 +485,9 @@ fn whatever_is_in_a_checkpoint_is_in_the_next_one() {
         "pace",
         "reaction",
         "trusted",
-        "sizes",
         "sized_at",
+        "sized_before",
+        "memory_raised_at",
         "drift_at",
         "most_used",
         "capacity",

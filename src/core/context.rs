@@ -26,7 +26,7 @@ const EXTRAPOLATED: f64 = 1.5;
 const LEAST_COVER: f64 = 0.5;
 const MOST_COVER: f64 = 0.97;
 /// Share of the request that is not used on purpose right after a jump of the load.
-const JUMP_ROOM: f64 = 0.1;
+const JUMP_ROOM: f64 = 0.15;
 /// Share of the surprises that must not bring the pods down.
 const SURGE_COVER: f64 = 0.98;
 /// How much less is covered when the whole error budget is left.
@@ -191,11 +191,12 @@ impl<'a> Context<'a> {
     fn around(&self, present: f64, expected: f64) -> Load {
         let forecast = &self.model.forecast;
         let high = forecast.high(expected, self.cover());
+        let risen = forecast.risen(present, self.model.horizon_seconds(self.settings), SURGE_COVER);
         Load {
             present,
             expected,
             high,
-            surge: forecast.high(expected, SURGE_COVER).max(high),
+            surge: forecast.high(expected, SURGE_COVER).max(risen).max(high),
         }
     }
 
@@ -206,13 +207,18 @@ impl<'a> Context<'a> {
         (MOST_COVER - COVER_SLOPE * left).clamp(LEAST_COVER, MOST_COVER)
     }
 
-    /// Loads that a new size should be good for: what the last half hour brought, or what was declared.
+    /// Loads that a new size should be good for: what the last half hour and the day brought, or what was declared. The night
+    /// alone would make pods too small for the day.
     #[must_use]
     pub fn loads(&self) -> Vec<Load> {
         let mut loads: Vec<Load> = self.declared().map(Load::known).collect();
         if loads.len() < self.objectives.len() {
-            let quantiles = [0.1, 0.3, 0.5, 0.7, 0.9, 1.0].map(|share| self.model.forecast.load_quantile(share));
-            loads.extend(quantiles.map(|load| self.around(load, load)));
+            let shares = [0.1, 0.3, 0.5, 0.7, 0.9, 1.0];
+            let lately = shares.map(|share| self.model.forecast.load_quantile(share));
+            let day = self.model.profile.loads();
+            let day = shares.map(|share| day.get((share * day.len().saturating_sub(1) as f64).round() as usize));
+            let day = day.into_iter().flatten().copied();
+            loads.extend(lately.into_iter().chain(day).map(|load| self.around(load, load)));
         }
         loads
     }
@@ -296,18 +302,24 @@ impl<'a> Context<'a> {
                 .safe_of(index, objective, request, limit, caution)
                 .max(LEAST_UTILISATION);
             self.need_of(
-                &Size {
-                    request,
-                    limit,
-                    safe,
-                    budget_left: self.budget_left(),
-                },
+                &self.size(request, limit, safe),
                 &self.load_of(objective),
                 &work,
                 caution.state,
             )
         });
         needs.max_by_key(|need| need.replicas)
+    }
+
+    /// A size of which it is known to what utilisation it is safe.
+    #[must_use]
+    pub fn size(&self, request: f64, limit: f64, safe: f64) -> Size {
+        Size {
+            request,
+            limit,
+            safe,
+            budget_left: self.budget_left(),
+        }
     }
 
     /// Highest utilisation of a size that keeps all objectives.

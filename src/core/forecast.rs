@@ -104,6 +104,21 @@ impl Forecast {
             .max(expected)
     }
 
+    /// What becomes of `present` after a rise such as the last half hour brought within `ahead_seconds` in all but a share of `1 - cover` of the
+    /// cases, though no higher than it was then, save a little. [`Forecast::high`] takes surprises as factors, which say
+    /// nothing of a load that comes back from next to nothing.
+    #[must_use]
+    pub fn risen(&self, present: f64, ahead_seconds: f64, cover: f64) -> f64 {
+        let steps = (ahead_seconds / SPACING_SECONDS).ceil().max(1.0) as usize;
+        let later = self.loads.iter().skip(steps);
+        let rises: VecDeque<f64> = self.loads.iter().zip(later).map(|(from, to)| to - from).collect();
+        if rises.len() < ENOUGH {
+            return 0.0;
+        }
+        let rise = quantile(&rises, cover.clamp(0.0, 1.0)).max(0.0);
+        (present + rise).min(BEYOND_MOST * self.load_quantile(1.0))
+    }
+
     /// The load of the last half hour that the share `share` of samples did not exceed, in requests per second.
     #[must_use]
     pub fn load_quantile(&self, share: f64) -> f64 {
@@ -238,6 +253,30 @@ mod tests {
         let doubled = |windows: u32| run(|at| if at < 1500.0 { 100.0 } else { 200.0 }, 99 + windows).jumped();
         assert!(!doubled(0) && doubled(2) && doubled(15) && !doubled(30));
         assert!(!run(|at| 100.0 + at / 20.0, 100).jumped(), "a slow rise is no jump");
+    }
+
+    #[test]
+    fn a_load_that_goes_and_comes_back_is_provided_for_while_it_is_gone() {
+        let forecast = run(
+            |at| {
+                if (at as u32 / 180).is_multiple_of(5) {
+                    0.0
+                } else {
+                    100.0
+                }
+            },
+            120 + 8,
+        );
+        assert!(forecast.present() < 5.0, "{}", forecast.present());
+        let (high, risen) = (
+            forecast.high(forecast.present(), 0.98),
+            forecast.risen(forecast.present(), 75.0, 0.98),
+        );
+        assert!(high < 15.0 && risen > 90.0, "{high} {risen}");
+        assert!(
+            run(|_| 100.0, 120).risen(100.0, 75.0, 0.98) < 101.0,
+            "a constant load does not rise"
+        );
     }
 
     #[test]

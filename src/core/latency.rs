@@ -6,7 +6,9 @@
 //! - w0 the latency of a pod that does not queue, in seconds;
 //! - W(rho) the tail of the wait in a queue of c servers: the mean by Sakasegawa ("An approximation formula
 //!   L_q = alpha rho^beta / (1 - rho)", Annals of the Institute of Statistical Mathematics 29, 1977; as given in Hopp and
-//!   Spearman, "Factory Physics", section 8.6), times ln(1 / (1 - p)) for an exponential tail (Kingman's heavy-traffic limit, 1962);
+//!   Spearman, "Factory Physics", section 8.6) is that of an exponential wait of mean s / (c (1 - rho)) which a request meets
+//!   with probability C, so the tail is that mean times ln(C / (1 - p)), and nothing where fewer wait than may be late (M/M/c:
+//!   Kleinrock, "Queueing Systems" I, section 5.9; at rho near 1, where C is 1, Kingman's heavy-traffic limit, 1962);
 //! - K(rho) the pause of a throttled CFS period ([`super::knee`]), counted in full once as many periods are throttled as
 //!   requests may be late.
 //!
@@ -55,9 +57,10 @@ impl Shape {
         let servers = self.capacity.max(1.0);
         let service = self.per_request / self.capacity.clamp(1e-3, 1.0);
         let inside = rho.clamp(0.0, SATURATED);
-        let mean = inside.powf((2.0 * (servers + 1.0)).sqrt() - 1.0) / (servers * (1.0 - inside));
+        let waits = inside.powf((2.0 * (servers + 1.0)).sqrt() - 1.0);
+        let mean = service / (servers * (1.0 - inside));
         let beyond = 1.0 + (rho - SATURATED).max(0.0) / (1.0 - SATURATED);
-        mean * beyond * service * (1.0 / (1.0 - self.percentile).max(1e-4)).ln()
+        mean * beyond * (waits / (1.0 - self.percentile).max(1e-4)).ln().max(0.0)
     }
 
     fn pause(&self, rho: f64) -> f64 {
@@ -294,10 +297,11 @@ mod tests {
     #[test]
     fn the_mean_wait_of_one_server_is_that_of_m_m_1() {
         // With c = 1 Sakasegawa's exponent is 1: W = rho / (1 - rho) * E[S]; at rho = 1/2 that is one service time.
-        let wait = shape(1.0).wait(0.5) / (100.0_f64).ln();
+        let mean = |servers: f64, waits: f64| shape(servers).wait(0.5) / (100.0 * waits).ln() * waits;
+        let wait = mean(1.0, 0.5);
         assert!((wait - 0.01).abs() < 1e-12);
         // M/M/2 at rho = 1/2: exactly 1/3 of a service time; Sakasegawa gives 0.36.
-        let wait = shape(2.0).wait(0.5) / (100.0_f64).ln();
+        let wait = mean(2.0, 0.5_f64.powf(6.0_f64.sqrt() - 1.0));
         assert!((wait / 0.01 - 0.364).abs() < 0.01, "{wait}");
     }
 
@@ -321,6 +325,18 @@ mod tests {
         assert!(fit.wait > 0.5);
         let safe = fit.safe_utilisation(0.1, 1.0, &shape(1.0));
         assert!((0.3..0.8).contains(&safe), "{safe}");
+    }
+
+    #[test]
+    fn the_tail_of_the_wait_is_that_of_exponential_service() {
+        // One server at half load: a request waits with probability 1/2, and then 20 ms on average. 99% wait less than
+        // 20 ms ln(0.5 / 0.01).
+        let one = shape(1.0).wait(0.5);
+        assert!((one - 0.02 * 50_f64.ln()).abs() < 1e-9, "{one}");
+        // Four servers at half load: Erlang's C is 0.174, so 5 ms ln(17.4); Sakasegawa's is 0.222.
+        let four = shape(4.0).wait(0.5);
+        assert!((four / (0.005 * 17.4_f64.ln()) - 1.0).abs() < 0.12, "{four}");
+        assert_eq!(shape(4.0).wait(0.05), 0.0, "hardly anybody waits");
     }
 
     #[test]

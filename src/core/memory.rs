@@ -89,6 +89,13 @@ impl Memory {
         limit > 0.0 && (self.floor > limit * 1.001 || self.peak > 0.92 * limit)
     }
 
+    /// Whether it was killed, and a request of `request` is less than that asks for.
+    #[must_use]
+    pub fn was_killed_at(&self, request: Option<Bytes>) -> bool {
+        let request = request.map_or(0.0, |bytes| bytes.0 as f64 / MEBIBYTE);
+        self.floor > request * LIMIT_MARGIN * 1.001
+    }
+
     /// What to ask for when a pod takes `load` requests per second; `None` before anything was measured.
     #[must_use]
     pub fn plan(&self, load: f64) -> Option<MemoryPlan> {

@@ -39,7 +39,7 @@ const MOST_GAIN: f64 = 1.8;
 pub const LEAST_CURVE: f64 = 0.15;
 /// Part of a promised gain that is believed.
 pub const BELIEVED: f64 = 0.6;
-/// Use above which an application is known to keep more than one core busy.
+/// Use of any pod, in cores, above which an application is known to keep more than one core busy.
 const MORE_THAN_ONE_CORE: f64 = 1.1;
 
 /// What is learnt.
@@ -119,6 +119,7 @@ impl Model {
         let drifted = self.learn_resources(&window, settings);
         self.learn_load(&window, settings);
         self.window = Some(window);
+        self.learn_most_used(settings);
         self.learn_latency(observation, objectives, settings);
         if drifted && !changed {
             self.drift(observation.at_seconds);
@@ -303,11 +304,11 @@ impl Model {
     fn learn_kills(&mut self, observation: &Observation) {
         for (name, container) in observation.pods.iter().flat_map(|pod| &pod.containers) {
             if container.killed_for_memory {
-                let limit = container
-                    .resources
+                let resources = &container.resources;
+                let limit = resources
                     .memory_limit
-                    .or(container.memory)
-                    .unwrap_or(Bytes(0));
+                    .or(container.memory.max(resources.memory_request));
+                let limit = limit.unwrap_or(Bytes(0));
                 self.memories.entry(name.clone()).or_default().killed(limit);
             }
         }
@@ -350,6 +351,14 @@ impl Model {
         drifted
     }
 
+    /// The most that any pod was seen to use: told, not reckoned from the load, which may exceed what a pod can do.
+    fn learn_most_used(&mut self, settings: &Settings) {
+        let primary = self.primary(settings);
+        let window = self.window.as_ref().zip(primary);
+        let used = window.and_then(|(window, primary)| window.containers.get(primary)?.most_cpu);
+        self.most_used = self.most_used.max(used.unwrap_or(0.0));
+    }
+
     fn learn_load(&mut self, window: &Window, settings: &Settings) {
         let horizon = self.horizon_seconds(settings);
         self.forecast.learn(window.at, window.seconds, window.load, horizon);
@@ -377,7 +386,6 @@ impl Model {
         let Some(utilisation) = self.utilisation(settings) else {
             return;
         };
-        self.most_used = self.most_used.max((utilisation * self.request).min(self.limit));
         let seen = Seen {
             at,
             latency: &observation.latency,

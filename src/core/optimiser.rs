@@ -71,6 +71,8 @@ const SURGE_UTILISATION: f64 = 1.1;
 /// pay for a surge.
 const SURGE_BY_BUDGET: f64 = 1.0;
 const SURGE_BUDGET: f64 = 0.6;
+/// What is taken off where the budget is overspent, by its overdraft up to as much again: surges have proven to cost too much.
+const SURGE_BY_DEBT: f64 = 0.4;
 
 /// Price of a core of limit in cores of request.
 const LIMIT_PRICE: f64 = 0.03;
@@ -95,6 +97,7 @@ impl Size {
     /// Utilisation of the request that a surge may lead to.
     fn surge_utilisation(&self) -> f64 {
         SURGE_UTILISATION + SURGE_BY_BUDGET * (self.budget_left - SURGE_BUDGET).max(0.0)
+            - SURGE_BY_DEBT * (-self.budget_left).clamp(0.0, 1.0)
     }
 
     /// Replicas as a fraction, and what asked for them.
@@ -229,8 +232,10 @@ mod tests {
             };
             size.replicas(&load, &WORK, 0.95).0
         };
-        assert!((replicas(0.6) - replicas(-1.0)).abs() < 1e-9);
+        assert!((replicas(0.6) - replicas(0.0)).abs() < 1e-9);
         assert!(replicas(1.0) < 0.85 * replicas(0.6));
+        // An overspent one is brought back by more room for them.
+        assert!(replicas(-1.0) > 1.5 * replicas(0.0) && replicas(-3.0) == replicas(-1.0));
     }
 
     #[test]

@@ -6,9 +6,9 @@ use super::context::{Caution, Context, Need};
 use super::decision::{Bound, Decision, Flag, ModelState};
 use super::explain::{self, Facts};
 use super::observation::Resources;
-use super::optimiser::Size;
 use super::pace::{Ask, Pace};
 use super::reaction::{Reaction, Situation};
+use super::settings::Settings;
 use super::sizing::{self, Plan, Proposal, Question};
 
 /// Most that latency alone adds in one step, as a factor of the pods that serve.
@@ -30,6 +30,10 @@ const NEW_UTILISATION: f64 = 0.5;
 const NEW_LEARNING: f64 = 3.5;
 /// Age at which a window is an old one, on which nothing is scaled in, in lengths of it.
 const MOST_AGE: f64 = 0.75;
+/// Most changes of the pod size in a day of so many size intervals. Two that make pods smaller do not follow each other: a day
+/// that began with one keeps the other for growth.
+const SIZES_A_DAY: usize = 2;
+const DAY: f64 = 48.0;
 /// Time between two looks for a better pod size, in seconds.
 const SIZE_LOOK_SECONDS: f64 = 60.0;
 
@@ -42,12 +46,12 @@ pub struct Planner {
     pub reaction: Reaction,
     /// The pod size decided last.
     pub plan: Option<Plan>,
-    /// When it was decided, in seconds since the Unix epoch; memory raised in haste does not count.
-    pub sized_at: f64,
+    /// When it was decided and when the one before it, in seconds since the Unix epoch; memory raised in haste does not count.
+    pub sized_at: [f64; SIZES_A_DAY],
+    /// When memory was last raised in haste, in seconds since the Unix epoch.
+    pub memory_raised_at: f64,
     /// The plan before, where the last one made pods smaller: it comes back should the objective be violated.
     pub larger: Option<Plan>,
-    /// Sizes decided since the application last changed.
-    pub sizes: u32,
     /// Replicas decided last.
     pub replicas: Option<u32>,
     /// Safe utilisation while the objectives last held.
@@ -107,20 +111,22 @@ impl Planner {
     /// The application changed.
     pub fn drift(&mut self) {
         self.reaction.forget();
-        self.sizes = 0;
     }
 
     /// When anything was noted last, in seconds since the Unix epoch; 0 if never.
     #[must_use]
     pub fn latest(&self) -> f64 {
-        self.pace.latest().max(self.sized_at).max(self.reaction.latest())
+        self.sized_at
+            .into_iter()
+            .fold(self.pace.latest().max(self.reaction.latest()), f64::max)
     }
 
     /// The clock was set back to `now`: nothing lies ahead of it.
     pub fn not_after(&mut self, now: f64) {
         self.pace.not_after(now);
         self.reaction.not_after(now);
-        (self.sized_at, self.looked_at) = (self.sized_at.min(now), self.looked_at.min(now));
+        self.sized_at = self.sized_at.map(|at| at.min(now));
+        (self.looked_at, self.memory_raised_at) = (self.looked_at.min(now), self.memory_raised_at.min(now));
     }
 
     /// Requests and limits to recommend: the plan, or what is in force.
@@ -299,19 +305,20 @@ impl Planner {
             context,
             caution,
             loads: &loads,
-            present: Size {
-                request: model.request,
-                limit: model.limit,
-                safe: context.safe_for_all(model.request, model.limit, caution),
-                budget_left: context.budget_left(),
-            },
+            keeps_memory: self.lately_raised(context),
+            present: context.size(
+                model.request,
+                model.limit,
+                context.safe_for_all(model.request, model.limit, caution),
+            ),
         };
         let least = context.settings.least_saving;
         let shrinks = |proposal: &Proposal| SAME * proposal.request < model.request;
+        let shrinkable = self.larger.is_none() || self.sizes(context) == 0;
         let wanted = |proposal: &Proposal| {
             let grows = proposal.request > SAME * model.request;
             let saving = if shrinks(proposal) { SMALLER * least } else { least };
-            proposal.saving >= saving && (grows || !violated)
+            proposal.saving >= saving && (grows || !violated) && (!shrinks(proposal) || shrinkable)
         };
         let proposed = judged.then(|| question.propose(context.now)).flatten();
         // What the owner says holds, whatever it saves, and even where the model would have no such size or knows too little
@@ -336,16 +343,23 @@ impl Planner {
 
     /// Raises memory where a kill or a peak asks for it, whatever else is known.
     fn raise_memory(&mut self, context: &Context<'_>) -> bool {
-        let plan = sizing::urgent(context, &self.containers(context));
+        let plan = sizing::urgent(context, &self.containers(context), self.lately_raised(context));
         let raised = plan.is_some();
+        if raised {
+            self.memory_raised_at = context.now;
+        }
         self.plan = plan.or_else(|| self.plan.take());
         raised
     }
 
+    /// Whether memory was raised in haste within the last day.
+    fn lately_raised(&self, context: &Context<'_>) -> bool {
+        self.memory_raised_at > 0.0 && context.now - self.memory_raised_at < day(context.settings)
+    }
+
     fn resized(&mut self, plan: Plan, now: f64) {
         self.plan = Some(plan);
-        self.sizes += 1;
-        self.sized_at = now;
+        self.sized_at = [now, self.sized_at[0]];
         self.reaction.forget();
     }
 
@@ -361,16 +375,19 @@ impl Planner {
         request > SAME * allowed || allowed > SAME * request
     }
 
-    /// Whether another size may be decided: some time after the last, and the longer the more often it was changed, but at
-    /// once where the owner's bounds forbid the present one.
+    /// Sizes decided within the last day, and for the present template: another one replaces all pods anyway.
+    fn sizes(&self, context: &Context<'_>) -> usize {
+        let since = context.model.changed_at.max(context.now - day(context.settings));
+        self.sized_at.iter().filter(|at| **at > since.max(0.0)).count()
+    }
+
+    /// Whether another size may be decided: not more than two a day and some time after the last, but at once where the
+    /// owner's bounds forbid the present one.
     fn due(&self, context: &Context<'_>, state: ModelState, violated: bool, forbidden: bool) -> bool {
         let settings = context.settings;
-        let patience = settings.size_interval_seconds * f64::from(4_u32.pow(self.sizes.saturating_sub(1).min(2)));
-        let since = if self.sizes == 0 {
-            f64::INFINITY
-        } else {
-            context.now - self.sized_at
-        };
+        let sizes = self.sizes(context);
+        let rested = sizes == 0 || context.now - self.sized_at[0] >= settings.size_interval_seconds;
+        let rested = rested && sizes < SIZES_A_DAY;
         let learnt = context.now - context.model.since.max(context.model.drift_at);
         let known = matches!(state, ModelState::Confident | ModelState::Unattainable);
         let learning = if violated {
@@ -380,7 +397,7 @@ impl Planner {
         };
         (known || violated && state != ModelState::MetricsMissing)
             && context.without_cpu().is_none()
-            && (forbidden || since >= patience)
+            && (forbidden || rested)
             && learnt >= learning * settings.learning_seconds
             && self.looks(context)
     }
@@ -389,4 +406,9 @@ impl Planner {
     fn looks(&self, context: &Context<'_>) -> bool {
         context.now - self.looked_at >= SIZE_LOOK_SECONDS.min(context.settings.size_interval_seconds)
     }
+}
+
+/// A day of the pace of sizes, in seconds: shorter where that is hurried.
+fn day(settings: &Settings) -> f64 {
+    DAY * settings.size_interval_seconds
 }

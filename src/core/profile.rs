@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 const SLOTS: usize = 96;
 /// Forecasts that must have come due before any is used.
 const JUDGEMENTS: f64 = 96.0;
+/// Slots that must have been seen before the day's loads say more than those of the last half hour: two hours.
+const TELLING: usize = 8;
 /// What a new day weighs.
 const NEW_DAY: f64 = 0.4;
 
@@ -72,6 +74,19 @@ impl Profile {
         } else {
             None
         }
+    }
+
+    /// Loads of the day so far, slot by slot in ascending order; empty before so much of it was seen that it says more than the
+    /// last half hour.
+    #[must_use]
+    pub fn loads(&self) -> Vec<f64> {
+        let seen = self.slots.iter().zip(&self.days).filter(|(_, days)| **days > 0);
+        let mut loads: Vec<f64> = seen.map(|(load, _)| *load).collect();
+        if loads.len() < TELLING {
+            return Vec::new();
+        }
+        loads.sort_unstable_by(f64::total_cmp);
+        loads
     }
 
     /// The clock was set back: no forecast waits for an instant that is far off now.

@@ -67,6 +67,8 @@ pub struct Question<'a> {
     pub loads: &'a [Load],
     /// The present size.
     pub present: Size,
+    /// Whether memory was raised in haste within the last day: then it is not lowered.
+    pub keeps_memory: bool,
 }
 
 /// A proposal and what it saves.
@@ -105,6 +107,8 @@ impl Question<'_> {
         let bounds = self.context.bounds.of(primary);
         let request = bounds.cpu(self.present.request, LEAST_PRIMARY_CPU);
         let size = self.size(request, request * self.limit_ratio());
+        // What the owner leaves to choose is the limit: it has room for the bursts within a period.
+        let size = self.size(request, size.limit.max(self.least_limit(&size, &work)));
         Some(Proposal {
             plan: self.plan(&size, &work, primary, now),
             saving: 0.0,
@@ -141,17 +145,16 @@ impl Question<'_> {
     fn size(&self, request: f64, limit: f64) -> Size {
         let limit = round_up(limit, 0.005);
         let safe = self.context.safe_for_all(request, limit, self.caution);
-        let budget_left = self.context.budget_left();
-        Size {
-            request,
-            limit,
-            safe,
-            budget_left,
-        }
+        self.context.size(request, limit, safe)
     }
 
     /// Whether bursts within a period of the CFS controller fit, at the load that this pod is to carry.
     fn has_room(&self, size: &Size, work: &Work) -> bool {
+        size.limit >= self.least_limit(size, work)
+    }
+
+    /// The least limit with room for the bursts within a period, in cores.
+    fn least_limit(&self, size: &Size, work: &Work) -> f64 {
         let utilisation = self.context.settings.request_utilisation;
         let load = size.latency_load(work).min(size.request_load(work, utilisation));
         let used = work.idle + work.per_request * load;
@@ -163,7 +166,7 @@ impl Question<'_> {
         // A pod that was seen to keep the objective with less room need not have more.
         let room =
             (self.present.limit - self.present.safe * self.present.request).max(0.0) / stream.deviation().max(1e-9);
-        size.limit >= stream.least_limit(knee::DEVIATIONS.min(room))
+        stream.least_limit(knee::DEVIATIONS.min(room))
     }
 
     fn market(&self, work: Work, primary: &str, planned: bool) -> Market<'_> {
@@ -243,6 +246,9 @@ impl Question<'_> {
         };
         let (request, mut limit) = (self.context.bounds.of(name).memory(plan.request), plan.limit);
         limit = limit.max(request);
+        if self.keeps_memory {
+            limit = limit.max(present.memory_limit.unwrap_or(limit));
+        }
         let known = memory.is_some_and(super::memory::Memory::known);
         if !known && present.memory_limit.is_none_or(|before| before > limit) {
             return present;
@@ -259,13 +265,13 @@ impl Question<'_> {
     }
 }
 
-/// The resources in force with memory raised where a kill or a peak asks for it; `None` where it is enough.
+/// The resources in force with memory raised where a kill or a peak asks for it; `None` where it is enough. A limit that is
+/// raised `again` within a day is doubled: what leaks is not followed step by step, each of which replaces pods.
 #[must_use]
-pub fn urgent(context: &Context<'_>, in_force: &BTreeMap<String, Resources>) -> Option<Plan> {
-    let load = context.model.window.as_ref().map_or(0.0, Window::load_per_pod);
+pub fn urgent(context: &Context<'_>, in_force: &BTreeMap<String, Resources>, again: bool) -> Option<Plan> {
     let raised = in_force
         .iter()
-        .map(|(name, resources)| (name, raise(context, name, resources, load)));
+        .map(|(name, resources)| (name, raise(context, name, resources, again)));
     let raised: Vec<_> = raised.collect();
     raised.iter().any(|(_, raised)| raised.is_some()).then(|| {
         let mut containers = in_force.clone();
@@ -278,12 +284,28 @@ pub fn urgent(context: &Context<'_>, in_force: &BTreeMap<String, Resources>) -> 
     })
 }
 
-fn raise(context: &Context<'_>, name: &str, resources: &Resources, load: f64) -> Option<Resources> {
+fn raise(context: &Context<'_>, name: &str, resources: &Resources, again: bool) -> Option<Resources> {
     let memory = context.model.memories.get(name)?;
-    let limit = resources.memory_limit.filter(|&limit| memory.urgent(limit))?;
+    let load = context.model.window.as_ref().map_or(0.0, Window::load_per_pod);
     let most = context.bounds.of(name).max_memory.unwrap_or(Bytes(u64::MAX));
     let plan = memory.plan(load)?;
-    let raised = plan.limit.min(most);
+    let more = |bytes: Bytes| if again { Bytes(bytes.0.saturating_mul(2)) } else { bytes };
+    let Some(limit) = resources.memory_limit else {
+        // Without a limit it is a node out of memory that kills, and those first that use more than they requested.
+        let request = plan
+            .request
+            .max(resources.memory_request.map_or(Bytes(0), more))
+            .min(most);
+        let raises = memory.was_killed_at(resources.memory_request) && Some(request) > resources.memory_request;
+        return raises.then_some(Resources {
+            memory_request: Some(request),
+            ..*resources
+        });
+    };
+    if !memory.urgent(limit) {
+        return None;
+    }
+    let raised = plan.limit.max(more(limit)).min(most);
     (raised > limit).then(|| Resources {
         memory_limit: Some(raised),
         memory_request: resources.memory_request.max(Some(plan.request.min(most))),

@@ -40,6 +40,8 @@ pub struct Window {
 pub struct ContainerWindow {
     /// Mean cores used by a settled pod, or by a warm one while none is settled.
     pub cpu: Option<f64>,
+    /// Most cores used by any pod, warm or not.
+    pub most_cpu: Option<f64>,
     /// Largest working set.
     pub memory: Option<Bytes>,
     /// Requests and limits of the newest pod.
@@ -213,6 +215,11 @@ fn container_window<'p>(
     };
     ContainerWindow {
         cpu: mean(told.filter_map(|container| container.cpu).map(|cores| cores.0)),
+        most_cpu: all
+            .clone()
+            .filter_map(|container| container.cpu)
+            .map(|cores| cores.0)
+            .reduce(f64::max),
         memory: all.clone().filter_map(|container| container.memory).max(),
         resources,
         request: cores(|resources| resources.cpu_request),
