@@ -230,6 +230,14 @@ fn noted(object: &ServiceLevelObjective) -> Option<InForce> {
     in_force(&spec, &object.name_any()).ok()
 }
 
+/// The plan of before where it is the same, as it is after most statuses: then answers that were made from it are too.
+fn same_or_new(before: Option<&Arc<Plan>>, plan: Plan) -> Arc<Plan> {
+    match before {
+        Some(before) if **before == plan => Arc::clone(before),
+        _ => Arc::new(plan),
+    }
+}
+
 /// A Recommendation; one that cannot be read leaves the last plan in force.
 pub fn recommendation(
     object: DeserializeGuard<Recommendation>,
@@ -248,7 +256,8 @@ pub fn recommendation(
             if let Some(status) = &mut object.status {
                 status.checkpoint = String::new();
             }
-            let plan = object.status.as_ref().and_then(plan::from_status).map(Arc::new);
+            let plan = object.status.as_ref().and_then(plan::from_status);
+            let plan = plan.map(|plan| same_or_new(before.and_then(|known| known.plan.as_ref()), plan));
             KnownRecommendation {
                 object: Arc::new(object),
                 plan,

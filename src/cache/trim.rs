@@ -1,6 +1,7 @@
 //! What is left of an object that anybody with the rights of one namespace may write: the fields that are read, and never
 //! more of one object than a bound. The caches of every replica hold all of them, asked for or not.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -58,7 +59,14 @@ pub fn metadata(metadata: &mut ObjectMeta) {
 
 /// Bytes of the JSON of an object.
 pub fn bytes(object: &impl Serialize) -> usize {
-    serde_json::to_vec(object).map_or(usize::MAX, |json| json.len())
+    // Every object that a watch tells of is measured: they share the room for it. (A writer that only counts would take the
+    // code that writes each kind a second time.)
+    thread_local!(static JSON: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+    JSON.with_borrow_mut(|json| {
+        json.clear();
+        json.shrink_to(MOST_BYTES);
+        serde_json::to_writer(&mut *json, object).map_or(usize::MAX, |()| json.len())
+    })
 }
 
 /// The object, or where it is too large one of its name that says nothing.

@@ -38,11 +38,13 @@ impl Pace {
     #[must_use]
     pub fn every(interval: Duration) -> Self {
         let least = Duration::from_millis(250);
+        // On a busy node an answer takes some tenths of a second, however often it is asked for.
+        let room = interval.mul_f64(0.6).min(Duration::from_secs(1));
         Self {
             interval,
             round: interval.mul_f64(0.8),
             brisk: (interval / 15).clamp(least, Duration::from_secs(1)),
-            patient: (interval / 3).clamp(least, Duration::from_secs(5)),
+            patient: (interval / 3).max(room).clamp(least, Duration::from_secs(5)),
         }
     }
 }

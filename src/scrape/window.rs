@@ -7,9 +7,10 @@ use super::envoy::Reading;
 use super::subject::Restarts;
 use crate::core::histogram::Histogram;
 
-/// A reading that is older than this many intervals is no longer the start of a window: the load would be spread over
-/// a time that nobody looked at.
+/// A reading that is older than this many intervals, and than so many seconds, is no longer the start of a window: the load
+/// would be spread over a time that nobody looked at.
 const OLDEST_START: f64 = 2.5;
+const OLDEST_START_SECONDS: f64 = 10.0;
 
 /// A reading, and when it was taken in seconds since the Unix epoch.
 #[derive(Clone, Debug)]
@@ -86,7 +87,8 @@ impl Tracks {
     /// A counter that fell has started anew and counts from zero. A clock that was set back makes the reading a first one.
     /// A young pod counts since it became ready, and for an interval at least: it had no requests in the rest of it.
     pub fn window(&mut self, pod: &str, now: Stamped, interval_seconds: f64, beginning: Beginning) -> Option<Window> {
-        let is_recent = |seconds: f64| (0.0..=interval_seconds * OLDEST_START).contains(&seconds);
+        let oldest = (interval_seconds * OLDEST_START).max(OLDEST_START_SECONDS);
+        let is_recent = |seconds: f64| (0.0..=oldest).contains(&seconds);
         match self.track(pod).reading.replace(now.clone()) {
             Some(earlier) => {
                 let seconds = now.at_seconds - earlier.at_seconds;
@@ -218,6 +220,15 @@ mod tests {
         assert_eq!(window(1100.0, 900), None);
         assert_eq!(window(500.0, 950), None);
         assert_eq!(window(515.0, 960).unwrap().latency.total(), 10);
+    }
+
+    #[test]
+    fn where_rounds_are_seconds_apart_a_busy_node_is_no_gap() {
+        let mut tracks = tracks();
+        let mut window = |at_seconds, count| tracks.window("a", at(at_seconds, reading(count, 0)), 1.0, made(0.0));
+        window(1000.0, 100);
+        assert_eq!(window(1009.0, 900).unwrap().latency.total(), 800);
+        assert_eq!(window(1020.0, 950), None);
     }
 
     #[test]

@@ -27,12 +27,12 @@ const COUNTED: &str = "VALENCE_COUNTED";
 const BOUNDS: [(&str, u64); 8] = [
     ("exposition of a sidecar, parsed", 1_210_000),
     ("review of 3 KB like one before", 86_000),
-    ("the first of a ReplicaSet, 3 KB", 507_000),
+    ("the first of a ReplicaSet, 3 KB", 283_000),
     ("review of 10 KB like one before", 119_000),
-    ("the first of a ReplicaSet, 10 KB", 570_000),
+    ("the first of a ReplicaSet, 10 KB", 347_000),
     ("review of 40 KB like one before", 258_000),
-    ("the first of a ReplicaSet, 40 KB", 620_000),
-    ("one decision", 7_500_000),
+    ("the first of a ReplicaSet, 40 KB", 612_000),
+    ("one decision", 8_600_000),
 ];
 
 #[test]
@@ -61,6 +61,9 @@ fn hot_paths_take_few_instructions() {
 }
 
 fn counted<T>(work: impl FnOnce() -> T) {
+    // Where a large piece is freed, the allocator tidies up what was left to it before; or else some work that is counted
+    // has to.
+    drop(black_box(vec![0_u8; 100_000]));
     drop(piece_of_work(work));
     piece_is_done();
 }

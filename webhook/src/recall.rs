@@ -23,8 +23,8 @@ use crate::view::{Metadata, Pod};
 
 /// ReplicaSets that are known to have been asked about, and of which an answer is kept when they are asked about again:
 /// each in one of a few places.
-const SLOTS: usize = 1024 * WAYS;
-const WAYS: usize = 4;
+const SLOTS: usize = 512 * WAYS;
+const WAYS: usize = 8;
 
 /// Most bytes of an answer that is kept, and of what it was made from: usual are 5 KB.
 const MOST_BYTES: usize = 64 << 10;
@@ -143,6 +143,7 @@ impl Recall {
             && let Some(review) = arrived.template()
         {
             let asked = asking.asked();
+            self.expire(plans);
             self.keep(
                 slot,
                 Kept {
@@ -213,6 +214,17 @@ impl Recall {
             let other = &self.slots[self.hand.fetch_add(1, Ordering::Relaxed) % SLOTS];
             if !std::ptr::eq(other, slot) {
                 self.drop_from(other);
+            }
+        }
+    }
+
+    /// Drops what will not be given again, of a few places at a time: it would keep objects that are long replaced.
+    fn expire(&self, plans: &dyn Plans) {
+        for _ in 0..WAYS {
+            let slot = &self.slots[self.hand.fetch_add(1, Ordering::Relaxed) % SLOTS];
+            let kept = slot.kept.load_full();
+            if kept.is_some_and(|kept| !kept.asked.is_answered_alike(plans)) {
+                self.replace(slot, None);
             }
         }
     }
@@ -502,6 +514,9 @@ mod tests {
         ));
         shop.plan.store(plan(200));
         assert!(asked(&recall, &shop, &settings, "shop", &POD.replace("web-1", "web-7")));
+        (0..SLOTS / WAYS).for_each(|_| recall.expire(&*shop));
+        let kept = recall.slots.iter().filter(|slot| slot.kept.load().is_some());
+        assert_eq!(kept.count(), 1, "nothing is kept that was made from the plan before");
     }
 
     #[test]
