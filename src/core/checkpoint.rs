@@ -63,6 +63,8 @@ struct Saved {
     drift_at: f64,
     #[serde(default)]
     changed_at: f64,
+    #[serde(default)]
+    cpu_at: f64,
     highest_load: f64,
     most_used: f64,
     request: f64,
@@ -168,6 +170,7 @@ fn save(model: &Model, planner: &Planner, objectives: &[Objective]) -> Saved {
         changed_at: model.changed_at,
         highest_load: model.highest_load,
         most_used: model.most_used,
+        cpu_at: model.cpu_at,
         request: model.request,
         limit: model.limit,
         pace: planner.pace.clone(),
@@ -205,6 +208,7 @@ fn load(saved: Saved, objectives: &[Objective]) -> (Model, Planner) {
         changed_at: saved.changed_at,
         highest_load: saved.highest_load,
         most_used: saved.most_used,
+        cpu_at: saved.cpu_at,
         request: saved.request,
         limit: saved.limit,
         settled: (saved.request, saved.limit),

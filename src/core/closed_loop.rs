@@ -490,6 +490,7 @@ fn whatever_is_in_a_checkpoint_is_in_the_next_one() {
         "memory_raised_at",
         "drift_at",
         "most_used",
+        "cpu_at",
         "capacity",
         "starting",
     ] {

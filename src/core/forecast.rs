@@ -17,8 +17,9 @@ const TREND_SECONDS: f64 = 90.0;
 const DAMPING_SECONDS: f64 = 120.0;
 /// Spacing of what is kept in seconds.
 const SPACING_SECONDS: f64 = 15.0;
-/// A load so many times the median of so many samples has jumped.
+/// A load so many times, and so many standard deviations of a Poisson count above, the median of so many samples has jumped.
 const JUMP: f64 = 1.35;
+const CHANCE: f64 = 3.0;
 const JUMP_SAMPLES: usize = (600.0 / SPACING_SECONDS) as usize;
 /// Errors and loads kept: half an hour.
 const KEPT: usize = 120;
@@ -133,7 +134,13 @@ impl Forecast {
     #[must_use]
     pub fn jumped(&self) -> bool {
         let lately = self.loads.iter().rev().take(JUMP_SAMPLES).copied().collect();
-        !self.loads.is_empty() && self.latest > JUMP * quantile(&lately, 0.5)
+        if self.loads.is_empty() {
+            return false;
+        }
+        let median = quantile(&lately, 0.5);
+        // A few requests more are chance: a Poisson count varies by its root.
+        let chance = CHANCE * (median.max(1.0 / SPACING_SECONDS) / SPACING_SECONDS).sqrt();
+        self.latest > (JUMP * median).max(median + chance)
     }
 
     /// The last window, in seconds since the Unix epoch; 0 if none.
@@ -253,6 +260,8 @@ mod tests {
         let doubled = |windows: u32| run(|at| if at < 1500.0 { 100.0 } else { 200.0 }, 99 + windows).jumped();
         assert!(!doubled(0) && doubled(2) && doubled(15) && !doubled(30));
         assert!(!run(|at| 100.0 + at / 20.0, 100).jumped(), "a slow rise is no jump");
+        let few = |count: f64| run(|at| if at < 1500.0 { 3.0 / 15.0 } else { count / 15.0 }, 100).jumped();
+        assert!(!few(6.0) && few(15.0), "six requests where three are usual are chance");
     }
 
     #[test]

@@ -297,6 +297,8 @@ impl Model {
             self.drift(observation.at_seconds);
             self.changed_at = observation.at_seconds;
             self.memories.values_mut().for_each(Memory::forget);
+            // Other code may have fewer threads.
+            self.most_used = 0.0;
         }
         changed
     }
