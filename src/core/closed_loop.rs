@@ -369,6 +369,28 @@ fn a_size_that_the_user_comes_to_forbid_is_left_at_the_next_look() {
 }
 
 #[test]
+fn a_reaction_that_meets_the_most_is_not_told_as_the_least() {
+    let bounds = Bounds {
+        live: true,
+        max_replicas: Some(1),
+        ..Bounds::default()
+    };
+    let mut advisor = Advisor::new(vec![objective()], bounds, Settings::default());
+    let mut toy = Toy::new(1, 50.0);
+    toy.steps(&mut advisor, 160);
+    toy.elsewhere = 0.3;
+    let summaries: Vec<_> = (0..30).map(|_| toy.step(&mut advisor).explanation.summary).collect();
+    assert!(
+        summaries.iter().any(|summary| summary.contains("max-replicas")),
+        "{summaries:#?}"
+    );
+    assert!(
+        !summaries.iter().any(|summary| summary.contains("no less than")),
+        "{summaries:#?}"
+    );
+}
+
+#[test]
 fn who_set_a_bound_is_told_and_what_less_would_mean() {
     let summary = |bounds: Bounds, load: f64| {
         let mut advisor = Advisor::new(vec![objective()], Bounds { live: true, ..bounds }, Settings::default());

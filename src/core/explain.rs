@@ -22,6 +22,8 @@ pub struct Facts<'a> {
     pub current: u32,
     /// What bound them.
     pub bound: Bound,
+    /// Replicas that were wanted before the least and the most were looked at.
+    pub wanted: u32,
     /// What the load asks for, if known.
     pub need: Option<Need>,
     /// Requests and limits decided.

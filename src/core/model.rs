@@ -420,12 +420,15 @@ impl Model {
             return;
         };
         (self.request, self.limit) = (request, limit);
-        let rolling = self.window.as_ref().is_some_and(|window| window.rolling);
+        let unsettled = self
+            .window
+            .as_ref()
+            .is_some_and(|window| window.rolling || window.mixed);
         let settled = std::mem::replace(&mut self.settled, (request, limit));
         if settled.0 <= 0.0 {
             return;
         }
-        if rolling {
+        if unsettled {
             self.settled = settled;
             return;
         }

@@ -90,7 +90,8 @@ impl Planner {
         let need = self.need(context, caution);
         self.react(context, violated, need.as_ref(), current);
         let state = context.state(self.reaction.unattainable());
-        let (replicas, bound) = self.replicas(context, state, violated, need.as_ref(), current);
+        let (wanted, bound) = self.wanted(context, state, need.as_ref(), current);
+        let (replicas, bound) = self.replicas(context, state, violated, (wanted, bound), current);
         self.replicas = Some(replicas);
         self.state = Some(state);
         let containers = self.containers(context);
@@ -100,6 +101,7 @@ impl Planner {
             replicas,
             current,
             bound,
+            wanted,
             need,
             containers,
             violated,
@@ -219,15 +221,8 @@ impl Planner {
         }
     }
 
-    fn replicas(
-        &mut self,
-        context: &Context<'_>,
-        state: ModelState,
-        violated: bool,
-        need: Option<&Need>,
-        current: u32,
-    ) -> (u32, Bound) {
-        let (least, most) = context.replicas();
+    /// Replicas that are wanted, whatever the least and the most are, and what bound them.
+    fn wanted(&self, context: &Context<'_>, state: ModelState, need: Option<&Need>, current: u32) -> (u32, Bound) {
         let (mut wanted, mut bound) = need.map_or((current, Bound::State), |need| (need.replicas, need.bound));
         if self.reaction.floor() > wanted {
             (wanted, bound) = (self.reaction.floor(), Bound::Latency);
@@ -237,6 +232,18 @@ impl Planner {
         if state == ModelState::MetricsMissing {
             (wanted, bound) = (current.max(self.replicas.unwrap_or(current)), Bound::State);
         }
+        (wanted, bound)
+    }
+
+    fn replicas(
+        &mut self,
+        context: &Context<'_>,
+        state: ModelState,
+        violated: bool,
+        (mut wanted, mut bound): (u32, Bound),
+        current: u32,
+    ) -> (u32, Bound) {
+        let (least, most) = context.replicas();
         if wanted < least || wanted > most {
             (wanted, bound) = (wanted.clamp(least, most), Bound::Limit);
         }

@@ -149,8 +149,8 @@ fn without_cpu(context: &Context<'_>) -> String {
 fn limit(facts: &Facts<'_>, load: f64) -> String {
     let bounds = facts.context.bounds;
     let (least, most) = facts.context.replicas();
-    let needed = facts.need.map_or(facts.replicas, |need| need.replicas);
-    let who = if needed > most {
+    let needed = facts.need.map_or(facts.wanted, |need| need.replicas);
+    let who = if facts.wanted > most {
         match bounds.max_replicas {
             Some(_) => format!("max-replicas allows no more than {}", counted(most)),
             None => format!("without max-replicas there are no more than {}", counted(most)),
@@ -162,7 +162,12 @@ fn limit(facts: &Facts<'_>, load: f64) -> String {
     } else {
         format!("there is no less than {}", counted(least))
     };
-    format!("{who} where {load:.1} requests/s need {needed}")
+    if facts.wanted > needed && facts.wanted > most {
+        let wanted = facts.wanted;
+        format!("{who} where {load:.1} requests/s need {needed} and the objective, or a rollout, asks for {wanted}")
+    } else {
+        format!("{who} where {load:.1} requests/s need {needed}")
+    }
 }
 
 fn forecast(facts: &Facts<'_>, load: f64) -> String {

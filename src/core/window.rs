@@ -21,8 +21,10 @@ pub struct Window {
     pub ready: u32,
     /// Pods on their way.
     pub starting: u32,
-    /// Whether pods of two revisions, templates or sizes stand side by side: a rolling update is under way.
+    /// Whether a rolling update is under way, which takes pods away.
     pub rolling: bool,
+    /// Whether pods of two sizes stand side by side, as they also do while they are resized in place.
+    pub mixed: bool,
     /// Replicas that the Deployment asks for.
     pub desired: u32,
     /// How typical the window is of the present code at its full speed, 0 to 1.
@@ -91,7 +93,8 @@ impl Window {
                 .iter()
                 .filter(|pod| pod.phase == PodPhase::Starting)
                 .count() as u32,
-            rolling: observation.rolling_out || rolling(observation),
+            rolling: observation.rolling_out || staying(observation).any(|(first, pod)| pod.template != first.template),
+            mixed: staying(observation).any(|(first, pod)| !same_size(first, pod)),
             desired: observation.desired_replicas,
             trust: trust(observation, &ready, warm_since),
             pod_load: pod_load(&told),
@@ -126,18 +129,19 @@ fn warm(pod: &PodObservation, since: f64) -> bool {
     pod.ready_at_seconds.is_none_or(|ready| ready <= since)
 }
 
-fn rolling(observation: &Observation) -> bool {
+/// Pods that stay, each beside the first of them.
+fn staying(observation: &Observation) -> impl Iterator<Item = (&PodObservation, &PodObservation)> {
     let staying = |pod: &&PodObservation| matches!(pod.phase, PodPhase::Starting | PodPhase::Ready);
     let mut pods = observation.pods.iter().filter(staying);
-    let Some(first) = pods.next() else { return false };
-    let size = |pod: &PodObservation, name: &str| pod.containers.get(name).map(|container| container.resources);
-    let same_size = |pod: &PodObservation| {
-        first
-            .containers
-            .iter()
-            .all(|(name, container)| size(pod, name).is_none_or(|size| size == container.resources))
-    };
-    pods.any(|pod| pod.template != first.template || !same_size(pod))
+    pods.next()
+        .into_iter()
+        .flat_map(move |first| pods.clone().map(move |pod| (first, pod)))
+}
+
+fn same_size(one: &PodObservation, other: &PodObservation) -> bool {
+    let size = |name: &str| other.containers.get(name).map(|container| container.resources);
+    let mut containers = one.containers.iter();
+    containers.all(|(name, container)| size(name).is_none_or(|size| size == container.resources))
 }
 
 /// The pods whose CPU and load are set against each other, and whether they are settled: a figure of CPU is an average over
@@ -286,6 +290,22 @@ mod tests {
         assert!((window.load - 20.0).abs() < 1e-9 && (window.load_per_pod() - 10.0).abs() < 1e-9);
         assert!((window.trust - 1.0).abs() < 1e-9);
         assert_eq!(window.containers["app"].cpu, Some(0.4));
+    }
+
+    #[test]
+    fn pods_that_are_resized_in_place_are_no_rollout() {
+        let other = |change: fn(&mut PodObservation)| {
+            let mut pods = vec![pod("x", 0.0, true), pod("y", 0.0, true)];
+            change(&mut pods[1]);
+            let window = Window::new(&observation(pods), &Settings::default()).unwrap();
+            (window.rolling, window.mixed)
+        };
+        let resized = |pod: &mut PodObservation| {
+            pod.containers.get_mut("app").unwrap().resources.cpu_request = Some(Cores(0.9));
+        };
+        assert_eq!(other(|_| ()), (false, false));
+        assert_eq!(other(resized), (false, true));
+        assert_eq!(other(|pod| pod.template = "b".into()), (true, false));
     }
 
     #[test]

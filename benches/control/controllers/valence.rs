@@ -125,7 +125,7 @@ impl Valence {
             pods,
             template: format!("v{}", world.deployment.version),
             desired_replicas: world.deployment.replicas,
-            rolling_out: false,
+            rolling_out: is_rolling_out(world),
         }
     }
 
@@ -317,4 +317,11 @@ impl Controller for Valence {
     fn coverage(&self) -> Option<Coverage> {
         Some(self.coverage)
     }
+}
+
+/// Whether pods of two revisions stand side by side.
+fn is_rolling_out(world: &World) -> bool {
+    let mut staying = world.members.iter().filter(|member| member.phase != Phase::Terminating);
+    let first = staying.next().map(|member| member.revision);
+    staying.any(|member| Some(member.revision) != first)
 }
