@@ -92,11 +92,30 @@ impl Saved {
             let load = self.highest_load;
             keep_half(&mut self.demands, |demand| demand.cpu(load));
         } else if self.memories.len() > 1 {
-            keep_half(&mut self.memories, |memory| memory.peak().0 as f64);
+            keep_half(&mut self.memories, Memory::worth);
         } else {
             return self.trackers.pop().is_some();
         }
         true
+    }
+}
+
+impl Saved {
+    /// Leaves out of what was written before what was left out since: to write it anew takes several times as long.
+    fn leave_out_of(&self, value: &mut Value) {
+        let without = |value: &mut Value, known: &dyn Fn(&str) -> bool| {
+            if let Some(containers) = value.as_object_mut() {
+                containers.retain(|name, _| known(name));
+            }
+        };
+        if self.profile.is_none() {
+            value["profile"] = Value::Null;
+        }
+        without(&mut value["demands"], &|name| self.demands.contains_key(name));
+        without(&mut value["memories"], &|name| self.memories.contains_key(name));
+        if let Some(trackers) = value["trackers"].as_array_mut() {
+            trackers.truncate(self.trackers.len());
+        }
     }
 }
 
@@ -117,17 +136,16 @@ fn keep_half<T>(containers: &mut BTreeMap<String, T>, worth: impl Fn(&T) -> f64)
 #[must_use]
 pub fn write(model: &Model, planner: &Planner, objectives: &[Objective]) -> String {
     let mut saved = save(model, planner, objectives);
+    let mut value = rounded(serde_json::to_value(&saved).unwrap_or_default(), DIGITS);
     loop {
-        let text = format!(
-            "v{VERSION}:{}",
-            rounded(serde_json::to_value(&saved).unwrap_or_default(), DIGITS)
-        );
+        let text = format!("v{VERSION}:{value}");
         if text.len() < MOST_BYTES {
             return text;
         }
         if !saved.shorten() {
             return String::new();
         }
+        saved.leave_out_of(&mut value);
     }
 }
 

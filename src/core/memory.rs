@@ -70,6 +70,17 @@ impl Memory {
         self.windows = 0.0;
     }
 
+    /// How much would be missed if this were forgotten: what a kill taught is told by nothing else.
+    #[must_use]
+    pub fn worth(&self) -> f64 {
+        const KILLED: f64 = 1e12;
+        if self.floor > 0.0 {
+            KILLED + self.floor
+        } else {
+            self.peak
+        }
+    }
+
     /// Whether windows enough were seen to ask for less than before.
     #[must_use]
     pub fn known(&self) -> bool {

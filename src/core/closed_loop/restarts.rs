@@ -62,10 +62,10 @@ fn a_pod_of_many_containers_has_a_checkpoint_with_those_that_use_most() {
         highest_load: 50.0,
         ..Model::default()
     };
-    for number in 0..60 {
+    for number in 0..160 {
         let name = format!("container-{number}");
         // The one that works comes last by name as well.
-        let per_request = if number == 59 { 0.0123456789 } else { 0.0 };
+        let per_request = if number == 159 { 0.0123456789 } else { 0.0 };
         let (demand, memory) = (
             model.demands.entry(name.clone()).or_default(),
             model.memories.entry(name).or_default(),
@@ -76,10 +76,14 @@ fn a_pod_of_many_containers_has_a_checkpoint_with_those_that_use_most() {
             memory.learn(at, load, Bytes(123_456_789 + step as u64));
         }
     }
+    // A small one that was killed: nothing else tells that it needs more.
+    let killed = model.memories.entry("container-killed".to_owned()).or_default();
+    killed.killed(Bytes(12 << 20));
     let text = checkpoint::write(&model, &Planner::default(), &[objective()]);
     assert!(!text.is_empty() && text.len() < MOST_BYTES, "{} bytes", text.len());
     let (restored, _) = checkpoint::read(&text, &[objective()]).unwrap();
-    assert!(restored.demands["container-59"].known() && restored.demands.len() < 60);
+    assert!(restored.demands["container-159"].known() && restored.demands.len() < 160);
+    assert!(restored.memories["container-killed"].was_killed_at(None) && restored.memories.len() < 160);
 }
 
 #[test]
