@@ -87,12 +87,6 @@ impl Memory {
         self.windows >= 20.0
     }
 
-    /// Highest working set lately.
-    #[must_use]
-    pub fn peak(&self) -> Bytes {
-        bytes(self.peak)
-    }
-
     /// Whether a limit of `limit` is so near the peak that waiting would risk a kill.
     #[must_use]
     pub fn urgent(&self, limit: Bytes) -> bool {
